@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.volumes import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
@@ -244,13 +244,12 @@ def _with_subject(row: _Row, known: dict[Path, str], pattern: re.Pattern[str] | 
         return replace(row, subject=subject, source="table")
     if row.source == "table":
         return row
-    where = PurePosixPath(row.files[0].as_posix()).as_posix()
-    if pattern is not None and (hit := pattern.search(where)):
+    if pattern is not None and (hit := pattern.search(row.files[0].as_posix())):
         subject = hit["subject"] if "subject" in pattern.groupindex else hit[1]
         if subject:
             return replace(row, subject=subject, source="pattern")
-    # Only the part below the given folder: a folder above it may be called sub-… for other reasons.
-    if hit := _BIDS_SUBJECT.search(row.shown):
+    # Below the given folder, then around the file: a folder far above may be called sub-… for other reasons.
+    if hit := _BIDS_SUBJECT.search(row.shown) or _BIDS_SUBJECT.search("/".join(row.files[0].parts[-4:])):
         return replace(row, subject=hit[1], source="BIDS")
     if row.subject:
         return row

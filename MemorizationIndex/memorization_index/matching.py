@@ -64,7 +64,7 @@ class Match:
         return self.pixel_correlation >= EXACT_CORRELATION
 
     def describe(self) -> str:
-        """``identity``, or text such as ``mirrored; rotated +4.1°; scaled 1.03; shifted +2.0, -1.2 %`` (rows, columns)."""
+        """``identity``, or text such as ``mirrored; rotated +4.1°; scaled 1.03; shifted +2.0, -1.2 %`` (down, right)."""
         parts = ["mirrored"] if self.mirrored else []
         rows, columns = self.matrix
         angle = float(np.degrees(np.arctan2(rows[1] - columns[0], rows[0] + columns[1])))
@@ -125,7 +125,7 @@ def agreement_map(query: Image, candidate: Image, found: Match) -> Image:
 
 
 def warp(image: Image, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> tuple[Image, Image]:
-    """Resample a (turned) training image ``(128, 128)`` into the query's 64×64 geometry; also its overlap mask (0/1)."""
+    """Resample a (turned) training image ``(128, 128)`` into the query's 64×64 geometry; also the overlap (0/1)."""
     factor = INPUT_SIZE // SIZE
     center = (INPUT_SIZE - 1) / 2
     offset = center + shift * factor - matrix @ np.full(2, center)
@@ -218,8 +218,8 @@ def _band_pass(image: Image) -> Image:
 
 
 def _blur(image: Image, sigma: float) -> Image:
-    matrix = _gaussian(sigma)
-    blurred: Image = matrix @ image @ matrix.T
+    along = _gaussian(sigma)
+    blurred: Image = along @ image @ along.T
     return blurred
 
 

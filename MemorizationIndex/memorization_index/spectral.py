@@ -103,13 +103,16 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
     """Matrix that blurs along one axis of the 64×64 image; beyond the border is background (0)."""
     distance = np.arange(_SIZE)[:, None] - np.arange(_SIZE)[None, :]
     kernel = np.exp(-0.5 * np.square(distance / sigma))
-    return (kernel / np.exp(-0.5 * np.square(np.arange(-_SIZE, _SIZE) / sigma)).sum()).astype(np.float32)
+    total = np.exp(-0.5 * np.square(np.arange(-_SIZE, _SIZE) / sigma)).sum()
+    matrix: NDArray[np.float32] = (kernel / total).astype(np.float32)
+    return matrix
 
 
 @lru_cache(maxsize=1)
 def _window() -> NDArray[np.float32]:
     line = np.hanning(_SIZE + 2)[1:-1]
-    return np.outer(line, line).astype(np.float32)
+    window: NDArray[np.float32] = np.outer(line, line).astype(np.float32)
+    return window
 
 
 @lru_cache(maxsize=1)

@@ -47,7 +47,7 @@ class Volume:
     """A scan, or a single image, in canonical orientation.
 
     ``voxels`` is ``(z, y, x)`` float32 in the file's own intensity units, ``spacing`` the voxel size along the same
-    axes in millimeters. A 2-D image has ``z == 1`` and ``is_image``.
+    axes in millimeters. 2-D images are ``is_image`` (``z`` counts the pictures, mostly 1).
     """
 
     voxels: NDArray[np.float32]
@@ -100,7 +100,7 @@ class SliceStack:
 
 
 def read_volume(path: Path | Sequence[Path]) -> Volume:
-    """Read one file, or the files of one DICOM series, into canonical orientation.
+    """Read one file, the files of one DICOM series, or 2-D pictures as slices, into canonical orientation.
 
     Raises :class:`MemorizationIndexError` with one sentence that names the file, what was expected and the remedy.
     """
@@ -126,6 +126,8 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
 
 def _read(path: Path | Sequence[Path]) -> Volume:
     if not isinstance(path, Path):
+        if all(p.name.lower().endswith(IMAGE_SUFFIXES) for p in path):
+            return _read_pictures(path)
         return _read_dicom(path)
     name = path.name.lower()
     if name.endswith(".npy"):
@@ -235,6 +237,18 @@ def _read_picture(path: Path) -> Volume:
         pixels = _floats(np.asarray(plain))
     gray = pixels.mean(axis=2) if pixels.ndim == 3 else pixels
     return Volume(_floats(gray)[None], (1.0, 1.0, 1.0), is_image=True)
+
+
+def _read_pictures(paths: Sequence[Path]) -> Volume:
+    """2-D images that a table assigns to one volume: its slices, in the table's order."""
+    pictures = [_read_picture(p) for p in paths]
+    for path, picture in zip(paths, pictures, strict=True):
+        if picture.voxels.shape != pictures[0].voxels.shape:
+            raise MemorizationIndexError(
+                f"{path}: has another size than {paths[0].name}, which the table assigns to the same volume; expected "
+                f"slices of one size, so correct the table's volume column."
+            )
+    return Volume(np.concatenate([p.voxels for p in pictures]), (1.0, 1.0, 1.0), is_image=True)
 
 
 def _read_dicom(paths: Sequence[Path]) -> Volume:
