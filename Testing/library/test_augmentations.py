@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED, augment_volume
 from PIL import Image
 from scipy import ndimage
@@ -124,16 +125,16 @@ def test_registry():
     ],
 )
 def test_wrong_images_are_refused(image, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(MemorizationIndexError, match=words):
         apply("identity", image)
 
 
 def test_wrong_use_is_refused():
-    with pytest.raises(ValueError, match="needs a partner"):
+    with pytest.raises(MemorizationIndexError, match="needs a partner"):
         apply("blend_70", head())
-    with pytest.raises(ValueError, match="resize one"):
+    with pytest.raises(MemorizationIndexError, match="resize one"):
         apply("splice_40", head(64, 64), partner=head(64, 80))
-    with pytest.raises(ValueError, match="choose one of: identity"):
+    with pytest.raises(MemorizationIndexError, match="choose one of: identity"):
         augment_volume(head()[None], "rotation_7", rng())
 
 

@@ -30,6 +30,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from memorization_index.errors import MemorizationIndexError
+
 Stack: TypeAlias = NDArray[np.float32]  # (n, H, W): the slices of one volume, or one slice with n = 1
 Transform: TypeAlias = Callable[[Stack, np.random.Generator, Stack | None], Stack]
 
@@ -54,7 +56,7 @@ class Augmentation:
     ) -> NDArray[np.float32]:
         """Return the changed slice (H, W) float32 in [0, 1]; blends and splices need a ``partner`` of the same shape.
 
-        Raises ValueError for anything but a finite 2-D image in [0, 1] of at least 32 pixels a side.
+        Raises MemorizationIndexError for anything but a finite 2-D image in [0, 1] of at least 32 pixels a side.
         """
         stack = _checked(np.asarray(image)[None], "image")
         other = None if partner is None else _checked(np.asarray(partner)[None], "partner")
@@ -63,11 +65,11 @@ class Augmentation:
     def _run(self, stack: Stack, rng: np.random.Generator, partner: Stack | None) -> Stack:
         if self.needs_partner:
             if partner is None:
-                raise ValueError(
+                raise MemorizationIndexError(
                     f"Augmentation {self.name} needs a partner image: pass partner=, a slice of another subject."
                 )
             if partner.shape != stack.shape:
-                raise ValueError(
+                raise MemorizationIndexError(
                     f"The partner has shape {partner.shape[1:]}, the image {stack.shape[1:]}; resize one to match."
                 )
         return np.asarray(np.clip(self.transform(stack, rng, partner), 0.0, 1.0), dtype=np.float32)
@@ -83,7 +85,7 @@ def augment_volume(
     gives each slice the partner at the same relative position.
     """
     if name not in AUGMENTATIONS:
-        raise ValueError(f"There is no augmentation {name!r}; choose one of: {', '.join(AUGMENTATIONS)}.")
+        raise MemorizationIndexError(f"There is no augmentation {name!r}; choose one of: {', '.join(AUGMENTATIONS)}.")
     stack = _checked(volume, "volume")
     other = None
     if partner_volume is not None:
@@ -95,12 +97,14 @@ def augment_volume(
 def _checked(stack: ArrayLike, what: str) -> Stack:
     array = np.asarray(stack)
     if array.ndim != 3 or min(array.shape[1:]) < SMALLEST_SIDE or len(array) == 0:
-        raise ValueError(
+        raise MemorizationIndexError(
             f"The {what} has shape {array.shape}; slices of at least {SMALLEST_SIDE} × {SMALLEST_SIDE} are expected."
         )
     array = array.astype(np.float32)  # a copy: no transform can reach the caller's array
     if not (array.min() >= -1e-6 and array.max() <= 1 + 1e-6):  # written so that NaN fails too
-        raise ValueError(f"The {what} has values outside [0, 1] or not finite; scale its intensities to [0, 1] first.")
+        raise MemorizationIndexError(
+            f"The {what} has values outside [0, 1] or not finite; scale its intensities to [0, 1] first."
+        )
     return array
 
 

@@ -4,7 +4,7 @@ Why made and not real: no maintained package on PyPI was found that ships real M
 wheel (nilearn ships one averaged template; antspyx, dipy and the BrainWeb packages ship none or fetch them at run
 time). Every "subject" here is computed from a seed, so that the license is the project's own, Apache-2.0.
 
-What is made: T1-weighted axial volumes of the upper head, 96 × 112 pixels of 2 mm in 18 slices of 4 mm. The anatomy
+What is made: T1-weighted axial volumes of the upper head, 96 × 112 pixels of 2 mm in 16 slices of 4 mm. The anatomy
 is an implicit surface model in millimeters, x right, y anterior, z superior:
 
 * the brain's hull is a superellipsoid, deformed smoothly and differently for each subject; around it cerebrospinal
@@ -30,9 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-SHAPE = (18, 112, 96)  # slices, rows, columns: z, y, x
+from memorization_index.errors import MemorizationIndexError
+
+SHAPE = (16, 112, 96)  # slices, rows, columns: z, y, x
 SPACING = (4.0, 2.0, 2.0)  # mm, same order
-LOWEST_SLICE = -4.0  # mm above the center of the brain
+LOWEST_SLICE = -8.0  # mm above the center of the brain
 
 Field = NDArray[np.float32]
 
@@ -44,7 +46,7 @@ def make_demo_cohort(out_dir: Path | str, subjects: int = 42, seed: int = 0) -> 
     0 to about 1000, in RAS order with the center of the head at the scanner's origin. About half a second a subject.
     """
     if subjects < 1:
-        raise ValueError(f"A cohort of {subjects} subjects was asked for; ask for at least 1.")
+        raise MemorizationIndexError(f"A cohort of {subjects} subjects was asked for; ask for at least 1.")
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     common = _band_passed(np.random.default_rng([seed, 0]), FOLD_WAVELENGTH)
@@ -116,7 +118,7 @@ def _ellipsoid(points: tuple[Field, Field, Field], center: tuple[float, ...], ax
 
 
 def _tube(points: tuple[Field, Field, Field], nodes: NDArray[np.float64], radii: NDArray[np.float64]) -> Field:
-    """Return the depth (mm, positive inside) in a chain of overlapping balls along ``nodes`` (n, 3), given in (z, y, x)."""
+    """Return the depth (mm, positive inside) in overlapping balls along ``nodes`` (n, 3), in (z, y, x)."""
     depth = np.full(points[0].shape, -np.inf, np.float32)
     for node, radius in zip(nodes, radii, strict=True):
         away = np.sqrt(sum((p - np.float32(c)) ** 2 for p, c in zip(points, node, strict=True)))
@@ -157,7 +159,7 @@ def _sulci(head: _Head, common: Field) -> Field:
     """Return the distance (mm) to the nearest sulcal sheet or fissure; a sheet ends at its own depth."""
     z, y, x = head.points
     rng = head.rng
-    fold = np.sqrt(0.3) * common + np.sqrt(0.7) * _band_passed(rng, FOLD_WAVELENGTH)
+    fold = np.sqrt(0.2) * common + np.sqrt(0.8) * _band_passed(rng, FOLD_WAVELENGTH)
     # Read the field nearer to the hull than the point is: its sheets then stand upright on the hull.
     center = np.sqrt(z**2 + y**2 + x**2) + 1.0
     outward = ((center + np.maximum(head.depth, 0)) / center) ** 0.6
@@ -180,7 +182,7 @@ def _ventricles(head: _Head) -> Field:
     rng = head.rng
     size = float(np.exp(rng.normal(0, 0.22)))
     depth = np.full(head.depth.shape, -50, np.float32)
-    along = np.linspace(0, 1, 40)
+    along = np.linspace(0, 1, 26)
     knots = np.linspace(0, 1, 6)
     #                 frontal horn ................ body ........... atrium, occipital horn
     heights = np.array([4, 12, 20, 22, 12, 4]) + rng.normal(0, 1.2, 6)
@@ -213,7 +215,7 @@ def _nuclei(head: _Head) -> tuple[Field, Field]:
 
 
 def make_head(rng: np.random.Generator, common: Field) -> Field:
-    """Return one subject's volume (18, 112, 96), about 0 to 1; ``common`` is the folding that all subjects share."""
+    """Return one subject's volume (16, 112, 96), about 0 to 1; ``common`` is the folding that all subjects share."""
     head = _head(rng)
     distance = _sulci(head, common)
     gap = np.clip(0.7 + rng.normal(0, 0.12) + 0.35 * _at(_smooth(rng, 15.0), head.points), 0.2, 1.8)
@@ -238,8 +240,8 @@ def _with_skull(head: _Head, brain: Field, fluid_level: float) -> Field:
     inner = 2.0 + 0.6 * _at(_smooth(rng, 20.0), head.points)
     bone = inner + np.clip(6.5 + 1.5 * _at(_smooth(rng, 18.0), head.points), 3, 10)
     skin = bone + np.clip(5.5 + rng.normal(0, 0.7) + 1.5 * _at(_smooth(rng, 18.0), head.points), 2.5, 10)
-    marrow = 0.35 * np.exp(-0.5 * ((outside - (inner + bone) / 2) / 1.2) ** 2)
-    scalp = 0.85 + 0.08 * _at(_smooth(rng, 6.0), head.points)
+    marrow = 0.2 * np.exp(-0.5 * ((outside - (inner + bone) / 2) / 1.2) ** 2)
+    scalp = 0.5 + 0.06 * _at(_smooth(rng, 6.0), head.points)
     signal = brain
     for surface, level in ((0.0, fluid_level), (inner, 0.04 + marrow), (bone, scalp), (skin, 0.0)):
         signal = signal + _step(outside - surface) * (level - signal)
