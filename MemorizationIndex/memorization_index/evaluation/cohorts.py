@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.progress import Progress
 
 SHAPE = (16, 112, 96)  # slices, rows, columns: z, y, x
 SPACING = (4.0, 2.0, 2.0)  # mm, same order
@@ -39,35 +40,47 @@ LOWEST_SLICE = -8.0  # mm above the center of the brain
 Field = NDArray[np.float32]
 
 
-def make_demo_cohort(out_dir: Path | str, subjects: int = 42, seed: int = 0) -> list[Path]:
-    """Write one volume a subject, ``sub-001_T1w.nii.gz`` and so on, and return their paths in order.
+def make_demo_cohort(
+    out_dir: Path | str, subjects: int = 42, seed: int = 0, *, first: int = 1, progress: Progress | None = None
+) -> list[Path]:
+    """Write one volume a subject, ``sub-001_T1w.nii.gz`` and so on from number ``first``; return the paths in order.
 
-    The same seed gives the same cohort; a larger cohort begins with the subjects of a smaller one. Voxels are int16,
-    0 to about 1000, in RAS order with the center of the head at the scanner's origin. About half a second a subject.
+    A subject depends on the seed and its number alone. Voxels are int16, 0 to about 1000, in RAS order with the center
+    of the head at the scanner's origin. About half a second a subject.
     """
     if subjects < 1:
         raise MemorizationIndexError(f"A cohort of {subjects} subjects was asked for; ask for at least 1.")
-    folder = Path(out_dir)
+    folder, progress = Path(out_dir), progress or Progress()
     folder.mkdir(parents=True, exist_ok=True)
     common = _band_passed(np.random.default_rng([seed, 0]), FOLD_WAVELENGTH)
     paths = []
-    for number in range(1, subjects + 1):
+    progress.begin("making subjects", subjects, "volumes")
+    for number in range(first, first + subjects):
         path = folder / f"sub-{number:03d}_T1w.nii.gz"
-        _write(make_head(np.random.default_rng([seed, number]), common), path)
+        write_demo_volume(make_head(np.random.default_rng([seed, number]), common), path)
         paths.append(path)
+        progress.advance()
     return paths
 
 
-def _write(volume: Field, path: Path) -> None:
+def write_demo_volume(volume: Field, path: Path) -> None:
+    """Write an array (16, 112, 96), indexed (z, y, x) upward, forward and to the right, 1.0 becoming 1000."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.round(volume * 1000).astype(np.int16))
     image.SetSpacing(SPACING[::-1])
     # ITK's world is LPS: columns run to the right (-L) and rows to the front (-P), which NIfTI calls RAS.
     image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
-    x, y, _ = (SPACING[i] * (SHAPE[i] - 1) / 2 for i in (2, 1, 0))
+    x, y = (SPACING[i] * (SHAPE[i] - 1) / 2 for i in (2, 1))
     image.SetOrigin((x, y, LOWEST_SLICE))
     sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def read_demo_volume(path: Path) -> Field:
+    """Read what :func:`write_demo_volume` wrote, 1000 becoming 1.0."""
+    import SimpleITK as sitk
+
+    return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), dtype=np.float32) / np.float32(1000)
 
 
 # --- random fields ---------------------------------------------------------------------------------------------------
