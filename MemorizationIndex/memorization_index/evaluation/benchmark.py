@@ -257,11 +257,11 @@ def markdown(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in [*result["augmentations"].items(), ("**all**", result["all"])]:
-        one, five = row["controls_at_1_percent_interval"], row["controls_at_5_percent_interval"]
-        lines.append(
-            f"| {name} | {row['auc']:.3f} | {row['found_at_1_percent']:.3f} | {row['flagged']:.3f} "
-            f"| {row['named']:.3f} | {row['controls_at_1_percent']:.3f} [{one[0]:.3f}, {one[1]:.3f}] | {row['controls_at_5_percent']:.3f} "
-            f"[{five[0]:.3f}, {five[1]:.3f}] | {row['controls_mi_mean']:+.2f} ± {row['controls_mi_deviation']:.2f} "
-            f"| {row['copied_volumes_verdict_copy']:.3f} | {row['control_volumes_verdict_copy']:.3f} |"
-        )
+        cells = [name, *(f"{row[key]:.3f}" for key in ("auc", "found_at_1_percent", "flagged", "named"))]
+        for level in ("controls_at_1_percent", "controls_at_5_percent"):
+            low, high = row[f"{level}_interval"]
+            cells.append(f"{row[level]:.3f} [{low:.3f}, {high:.3f}]")
+        cells.append(f"{row['controls_mi_mean']:+.2f} ± {row['controls_mi_deviation']:.2f}")
+        cells += [f"{row[f'{kind}_verdict_copy']:.3f}" for kind in ("copied_volumes", "control_volumes")]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
