@@ -22,7 +22,9 @@ from memorization_index.verification import Candidates, Pair, TrainingImages, ve
 from memorization_index.volumes import square_images
 from memorization_index.whitening import Moments, Whitening, merged
 
-#: Folds of the cross-fitting, at most; with fewer subjects each is a fold of its own.
+#: Up to so many subjects each is a fold of its own; folds of several would leave a visible part of the bank out …
+OWN_FOLD_SUBJECTS = 100
+#: … and with more subjects this many folds are made, by hash, so that a reference can grow.
 FOLDS = 20
 #: Whole volumes join the null until it has this many slices and …
 NULL_SLICES = 2000
@@ -51,9 +53,9 @@ def hashed(text: str, seed: int) -> int:
 
 
 def fold_labels(subjects: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """The fold of each subject given, by hash; with at most 20 distinct subjects each has a fold of its own."""
+    """The fold of each subject given, by hash; with at most 100 distinct subjects each has a fold of its own."""
     distinct = sorted(set(subjects))
-    if len(distinct) <= FOLDS:
+    if len(distinct) <= OWN_FOLD_SUBJECTS:
         return np.array([distinct.index(s) for s in subjects], np.int64)
     return np.array([hashed(s, seed) % FOLDS for s in subjects], np.int64)
 
