@@ -1,0 +1,233 @@
+"""Is a query slice the same picture as a training slice? Align the two, then compare fine detail (METHOD §3.6).
+
+The view under which the candidate was found gives a first guess of mirror, turns, rotation and scale; the peak of the
+cross-correlation gives the shift and tells which of two half turns it is; SimpleITK refines all as one affine map. What
+is compared is *band-passed*: structures between about 1/64 and 1/16 of the image's width. Blur and noise change those
+less than they change pixels, bias fields and gray-value curves hardly at all, and different people differ in them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from memorization_index.spectral import INPUT_SIZE, View
+
+#: Side of the images that are aligned and compared.
+SIZE = 64
+_CENTER = (SIZE - 1) / 2
+_FINE, _COARSE = 1.0, 4.0  # band-pass standard deviations in pixels of 64
+_WINDOW = 4.0  # standard deviation of the window of local agreement, in pixels of 64
+_ITERATIONS = 40
+_FIRST_STEP = 0.5  # pixels
+#: One unit of an affine coefficient moves a point at the image's border this many pixels; squared for ITK's scales.
+_COEFFICIENT_SCALE = 20.0**2
+_MINIMUM_OVERLAP = 0.5
+#: Correlation of whole pictures (not band-passed, no transform) from which on they are the same pixels.
+EXACT_CORRELATION = 0.9998
+
+Image = NDArray[np.float32]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Match:
+    """The best alignment of one query slice with its candidates.
+
+    ``candidate`` is the position in the list of candidates. ``ncc`` is the band-passed normalized cross-correlation in
+    [−1, 1] over the overlap. ``mirrored``, then ``quarters`` counter-clockwise quarter turns, then ``matrix`` (2×2,
+    row/column order) and ``shift`` (rows, columns, as a fraction of the image's width) take the training slice to the
+    query: ``query(x) ≈ turned(matrix @ x + shift)``. ``pixel_correlation`` compares the whole pictures as they are.
+    """
+
+    candidate: int
+    ncc: float
+    mirrored: bool
+    quarters: int
+    matrix: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    pixel_correlation: float
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether both pictures have the same pixels up to scaling of intensities."""
+        return self.pixel_correlation >= EXACT_CORRELATION
+
+    def describe(self) -> str:
+        """``identity``, or text such as ``mirrored; rotated +4.1°; scaled 1.03; shifted +2.0, -1.2 %`` (down, right)."""
+        parts = ["mirrored"] if self.mirrored else []
+        rows, columns = self.matrix
+        angle = float(np.degrees(np.arctan2(rows[1] - columns[0], rows[0] + columns[1])))
+        turn = (self.quarters * 90 + angle + 180) % 360 - 180
+        scale = 1 / np.sqrt(max(abs(np.linalg.det(self.matrix)), 1e-6))
+        if abs(turn) >= 0.5:
+            parts.append(f"rotated {turn:+.1f}°")
+        if abs(scale - 1) >= 0.01:
+            parts.append(f"scaled {scale:.2f}")
+        moved = -self.shift * scale * 100
+        if np.abs(moved).max() >= 0.5:
+            parts.append(f"shifted {moved[0]:+.1f}, {moved[1]:+.1f} %")
+        return "; ".join(parts) or "identity"
+
+
+def match(query: Image, candidates: Sequence[tuple[Image, View]]) -> Match:
+    """Align a query ``(128, 128)`` with the most promising of its candidates ``((128, 128), view)``.
+
+    The candidate (and half turn) with the highest cross-correlation after its view and the best shift is registered.
+    """
+    target = _band_pass(_half(query))
+    starts = [
+        (*_first_shift(target, _turned(image, view.mirrored, quarters), view), index, quarters)
+        for index, (image, view) in enumerate(candidates)
+        for quarters in (-view.quarter, -view.quarter + 2)
+    ]
+    _, shift, index, quarters = max(starts, key=lambda start: start[0])
+    image, view = candidates[index]
+    turned = _turned(image, view.mirrored, quarters)
+    matrix, shift = _register(target, _band_pass(_half(turned)), _view_matrix(view), shift)
+    aligned, overlap = warp(turned, matrix, shift)
+    ncc = _ncc(target, _band_pass(aligned), overlap) if overlap.mean() >= _MINIMUM_OVERLAP else 0.0
+    return Match(
+        index,
+        ncc,
+        view.mirrored,
+        quarters % 4,
+        matrix,
+        shift / SIZE,
+        float(np.corrcoef(query.ravel(), image.ravel())[0, 1]),
+    )
+
+
+def agreement_map(query: Image, candidate: Image, found: Match) -> Image:
+    """Local agreement ``(64, 64)`` in [0, 1] of a query with its aligned training slice, in the query's geometry.
+
+    Normalized cross-correlation of the band-passed pair in a Gaussian window (standard deviation 1/16 of the width);
+    0 where there is no structure to compare.
+    """
+    target = _band_pass(_half(query))
+    aligned, overlap = warp(_turned(candidate, found.mirrored, found.quarters), found.matrix, found.shift * SIZE)
+    other = _band_pass(aligned)
+    product, left, right = (_blur(x, _WINDOW) for x in (target * other, target * target, other * other))
+    floor = 1e-3 * float(np.square(target).mean()) + 1e-12
+    local = product / np.sqrt(np.maximum(left, floor) * np.maximum(right, floor))
+    agreement: Image = (np.clip(local, 0, 1) * overlap).astype(np.float32)
+    return agreement
+
+
+def warp(image: Image, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> tuple[Image, Image]:
+    """Resample a (turned) training image ``(128, 128)`` into the query's 64×64 geometry; also the overlap (0/1)."""
+    factor = INPUT_SIZE // SIZE
+    center = (INPUT_SIZE - 1) / 2
+    offset = center + shift * factor - matrix @ np.full(2, center)
+    warped = scipy.ndimage.affine_transform(image, matrix, offset, order=1)
+    inside = scipy.ndimage.affine_transform(np.ones_like(image), matrix, offset, order=1)
+    return _half(warped), (_half(inside) > 0.99).astype(np.float32)
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Map over items on all cores (ITK and NumPy release the interpreter's lock); order and results are unaffected."""
+    import SimpleITK as sitk
+
+    # ITK's own threads only get in each other's way on small images; its warnings (no overlap) are no errors here.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    sitk.ProcessObject.GlobalWarningDisplayOff()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(work, items))
+
+
+def _turned(image: Image, mirrored: bool, quarters: int) -> Image:
+    """Undo a view's mirror and quarter turns on the training image."""
+    return np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, quarters))
+
+
+def _view_matrix(view: View) -> NDArray[np.float64]:
+    """Row/column matrix that takes query coordinates to training coordinates under a view's rotation and scale."""
+    angle = np.deg2rad(view.rotation)
+    return view.scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def _first_shift(target: Image, turned: Image, view: View) -> tuple[float, NDArray[np.float64]]:
+    """Height of the cross-correlation's peak (about the NCC) and the shift (rows, columns) in training pixels of 64."""
+    matrix = _view_matrix(view)
+    moved, _ = warp(turned, matrix, np.zeros(2))
+    other = _band_pass(moved)
+    spectrum = scipy.fft.rfft2(target) * np.conj(scipy.fft.rfft2(other))
+    correlation = scipy.fft.irfft2(spectrum, s=target.shape)
+    peak = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
+    height = float(correlation.max()) / max(float(np.linalg.norm(target) * np.linalg.norm(other)), 1e-12)
+    displacement = (peak + SIZE // 2) % SIZE - SIZE // 2
+    return height, -matrix @ displacement
+
+
+def _register(
+    fixed: Image, moving: Image, matrix: NDArray[np.float64], shift: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Refine an affine map (row/column order, pixels of 64) by maximizing correlation; the start where that fails."""
+    import SimpleITK as sitk
+
+    transform = sitk.AffineTransform(2)
+    transform.SetCenter((_CENTER, _CENTER))
+    transform.SetMatrix(matrix[::-1, ::-1].ravel().tolist())  # ITK counts columns first
+    transform.SetTranslation(shift[::-1].tolist())
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsCorrelation()
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(_FIRST_STEP, 0.01, _ITERATIONS, 0.5, 1e-6)
+    method.SetOptimizerScales([_COEFFICIENT_SCALE] * 4 + [1.0, 1.0])
+    method.SetInitialTransform(transform, inPlace=True)
+    try:
+        method.Execute(sitk.GetImageFromArray(fixed), sitk.GetImageFromArray(moving))
+    except RuntimeError:  # ITK's way to say that the images no longer overlap
+        return matrix, shift
+    refined = np.array(transform.GetMatrix()).reshape(2, 2)[::-1, ::-1].copy()
+    moved = np.array(transform.GetTranslation())[::-1].copy()
+    start, end = (_ncc(fixed, *_warp_small(moving, m, s)) for m, s in ((matrix, shift), (refined, moved)))
+    return (refined, moved) if end >= start else (matrix, shift)
+
+
+def _warp_small(image: Image, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> tuple[Image, Image]:
+    offset = _CENTER + shift - matrix @ np.full(2, _CENTER)
+    warped = scipy.ndimage.affine_transform(image, matrix, offset, order=1)
+    return warped, np.ones_like(warped)
+
+
+def _ncc(left: Image, right: Image, mask: Image) -> float:
+    inside = mask > 0
+    a, b = left[inside] - left[inside].mean(), right[inside] - right[inside].mean()
+    return float((a @ b) / max(float(np.sqrt((a @ a) * (b @ b))), 1e-12))
+
+
+def _half(image: Image) -> Image:
+    """Mean of 2×2 pixels."""
+    halved: Image = image.reshape(SIZE, INPUT_SIZE // SIZE, SIZE, INPUT_SIZE // SIZE).mean(axis=(1, 3))
+    return halved
+
+
+def _band_pass(image: Image) -> Image:
+    return _blur(image, _FINE) - _blur(image, _COARSE)
+
+
+def _blur(image: Image, sigma: float) -> Image:
+    along = _gaussian(sigma)
+    blurred: Image = along @ image @ along.T
+    return blurred
+
+
+@lru_cache(maxsize=4)
+def _gaussian(sigma: float) -> Image:
+    """Matrix of a Gaussian blur along one axis; outside the image lies background (0)."""
+    distance = np.arange(SIZE)[:, None] - np.arange(SIZE)[None, :]
+    kernel = np.exp(-0.5 * np.square(distance / sigma))
+    total = np.exp(-0.5 * np.square(np.arange(-SIZE, SIZE + 1) / sigma)).sum()
+    matrix: Image = (kernel / total).astype(np.float32)
+    return matrix

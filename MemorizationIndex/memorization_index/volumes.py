@@ -1,0 +1,418 @@
+"""One volume file → canonical orientation → 2-D slices in a chosen plane → square images in [0, 1].
+
+Canonical means LPS voxel order: arrays are indexed ``(z, y, x)`` with z from inferior to superior, y from anterior to
+posterior, x from right to left, whatever order the file stores. The same volume stored LAS, LPS or with permuted axes
+therefore gives the same slices. Slices are shown as radiologists read them (anterior or superior on top); slice
+numbers are 0-based along the axis that is sliced: *axial* inferior → superior, *coronal* anterior → posterior,
+*sagittal* right → left.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index.errors import MemorizationIndexError
+
+PLANES = ("axial", "coronal", "sagittal")
+#: The plane of a cohort that consists of 2-D images.
+IMAGE_PLANE = "image"
+
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+
+#: A slice is empty when less than this fraction of its pixels is foreground, or …
+EMPTY_FOREGROUND = 0.02
+#: … when its bright end stays below this fraction of the volume's (air and noise beyond the anatomy).
+EMPTY_RANGE = 0.10
+#: Files that announce more voxels than this are refused before anything is allocated.
+MAXIMUM_VOXELS = 2**31
+
+_NIFTI_SINGLE_FILE_HEADER = 348
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scan, or a single image, in canonical orientation.
+
+    ``voxels`` is ``(z, y, x)`` float32 in the file's own intensity units, ``spacing`` the voxel size along the same
+    axes in millimeters. 2-D images are ``is_image`` (``z`` counts the pictures, mostly 1).
+    """
+
+    voxels: NDArray[np.float32]
+    spacing: tuple[float, float, float]
+    is_image: bool
+    subject: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of shape, spacing (to 1e-4 mm) and decoded voxels: the same scan in any file format or order."""
+        digest = hashlib.sha256()
+        digest.update(repr((self.voxels.shape, [round(s, 4) for s in self.spacing])).encode())
+        digest.update(np.ascontiguousarray(self.voxels).data)
+        return digest.hexdigest()
+
+    @property
+    def acquisition_plane(self) -> str | None:
+        """The plane across which voxels are thickest (by more than a third), or None for near-isotropic voxels."""
+        if self.is_image:
+            return IMAGE_PLANE
+        order = sorted(range(3), key=lambda axis: self.spacing[axis])
+        thickest, next_one = order[2], order[1]
+        return PLANES[thickest] if self.spacing[thickest] > 4 / 3 * self.spacing[next_one] else None
+
+
+@dataclass(frozen=True)
+class SliceStack:
+    """The foreground slices of one volume in one plane.
+
+    ``images`` is a list of ``n`` float32 arrays ``(rows, columns)`` in file units, ``spacing`` their (row, column)
+    size in mm, ``numbers`` their 0-based numbers along the axis, ``total`` how many slices the volume has.
+    """
+
+    images: list[NDArray[np.float32]]
+    spacing: tuple[float, float]
+    numbers: NDArray[np.int64]
+    total: int
+    plane: str
+
+    @property
+    def positions(self) -> NDArray[np.float32]:
+        """Relative position of each slice along the axis, in [0, 1]; 0.5 for single images."""
+        if self.total == 1:
+            return np.full(len(self.numbers), 0.5, np.float32)
+        return (self.numbers / (self.total - 1)).astype(np.float32)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_volume(path: Path | Sequence[Path]) -> Volume:
+    """Read one file, the files of one DICOM series, or 2-D pictures as slices, into canonical orientation.
+
+    Raises :class:`MemorizationIndexError` with one sentence that names the file, what was expected and the remedy.
+    """
+    first = path if isinstance(path, Path) else path[0]
+    try:
+        volume = _read(path)
+    except MemorizationIndexError:
+        raise
+    except Exception as error:  # every reader has its own exceptions; the user needs one sentence
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise MemorizationIndexError(
+            f"{first}: could not be read as an image ({reason[0].strip()}); expected a complete NIfTI, NRRD, MHA, "
+            f"DICOM, PNG, JPEG, TIFF or NPY file, so export it again."
+        ) from error
+    if not np.isfinite(volume.voxels).all():
+        bad = int(np.size(volume.voxels) - np.isfinite(volume.voxels).sum())
+        raise MemorizationIndexError(
+            f"{first}: contains {bad} voxels that are NaN or infinite; expected finite intensities, so replace them "
+            f"(for example by the background value) and try again."
+        )
+    return volume
+
+
+def _read(path: Path | Sequence[Path]) -> Volume:
+    if not isinstance(path, Path):
+        if all(p.name.lower().endswith(IMAGE_SUFFIXES) for p in path):
+            return _read_pictures(path)
+        return _read_dicom(path)
+    name = path.name.lower()
+    if name.endswith(".npy"):
+        return _read_npy(path)
+    if name.endswith(IMAGE_SUFFIXES):
+        return _read_picture(path)
+    if name.endswith(VOLUME_SUFFIXES):
+        if name.endswith((".nii", ".nii.gz")):
+            _check_nifti_is_complete(path)
+        return _read_itk(path)
+    return _read_dicom([path])
+
+
+def _read_itk(path: Path) -> Volume:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    _check_size(path, reader.GetSize())
+    if reader.GetNumberOfComponents() != 1:
+        raise MemorizationIndexError(
+            f"{path}: has {reader.GetNumberOfComponents()} values a voxel; expected one scalar intensity, so export "
+            f"each component as a volume of its own."
+        )
+    return _from_itk(reader.Execute(), path)
+
+
+def _check_size(path: Path, size: Sequence[int]) -> None:
+    voxels = math.prod(int(s) for s in size)
+    if not 0 < voxels <= MAXIMUM_VOXELS:
+        raise MemorizationIndexError(
+            f"{path}: its header announces {voxels} voxels; expected between 1 and {MAXIMUM_VOXELS}, so check the file."
+        )
+
+
+def _from_itk(image: Any, path: Path) -> Volume:
+    """Reorient a SimpleITK image to LPS and take its voxels; squeezes singleton axes beyond the third."""
+    import SimpleITK as sitk
+
+    dimension = image.GetDimension()
+    if dimension > 3:
+        if any(s != 1 for s in image.GetSize()[3:]):
+            raise MemorizationIndexError(
+                f"{path}: is a {dimension}-D file of size {'x'.join(map(str, image.GetSize()))}; expected one 3-D "
+                f"volume, so split it into 3-D volumes (one a time point or channel)."
+            )
+        while image.GetDimension() > 3:
+            image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
+    if image.GetDimension() == 2:
+        x, y = image.GetSpacing()
+        return Volume(_floats(sitk.GetArrayFromImage(image))[None], (1.0, y, x), is_image=True)
+    if 1 in image.GetSize():
+        return _flat_image(image)
+    image = sitk.DICOMOrient(image, "LPS")
+    x, y, z = image.GetSpacing()
+    return Volume(_floats(sitk.GetArrayFromImage(image)), (z, y, x), is_image=False)
+
+
+def _flat_image(image: Any) -> Volume:
+    """A 3-D file with a single slice is an image; it is shown in the plane that it was cut in."""
+    import SimpleITK as sitk
+
+    image = sitk.DICOMOrient(image, "LPS")
+    voxels = _floats(sitk.GetArrayFromImage(image))
+    axis = voxels.shape.index(1)
+    spacing = image.GetSpacing()[::-1]
+    kept = tuple(spacing[a] for a in range(3) if a != axis)
+    flat = _displayed(np.moveaxis(voxels, axis, 0), PLANES[axis])
+    return Volume(np.ascontiguousarray(flat), (1.0, *kept), is_image=True)
+
+
+def _floats(array: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _read_npy(path: Path) -> Volume:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    _check_size(path, array.shape)
+    array = array.reshape([s for s in array.shape if s != 1]) if array.ndim > 3 else array
+    if array.ndim not in (2, 3) or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise MemorizationIndexError(
+            f"{path}: holds a {array.ndim}-D array of type {array.dtype}; expected a numeric (rows, columns) image or "
+            f"(slices, rows, columns) volume, so save one array a volume."
+        )
+    if np.iscomplexobj(array):
+        raise MemorizationIndexError(f"{path}: holds complex numbers; expected magnitudes, so save their absolute.")
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    voxels = _floats(array)
+    return Volume(voxels if voxels.ndim == 3 else voxels[None], (1.0, 1.0, 1.0), is_image=voxels.ndim == 2)
+
+
+def _read_picture(path: Path) -> Volume:
+    """Read a PNG, JPEG or TIFF; color is averaged to gray. Pillow itself refuses decompression bombs."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        _check_size(path, picture.size)
+        frames = getattr(picture, "n_frames", 1)
+        if frames != 1:
+            raise MemorizationIndexError(
+                f"{path}: holds {frames} pages; expected one 2-D image, so save each page or the stack as NIfTI."
+            )
+        gray_modes = {"1": "L", "L": "L", "LA": "L", "I": "I", "F": "F"}
+        plain = picture if picture.mode.startswith("I;16") else picture.convert(gray_modes.get(picture.mode, "RGB"))
+        pixels = _floats(np.asarray(plain))
+    gray = pixels.mean(axis=2) if pixels.ndim == 3 else pixels
+    return Volume(_floats(gray)[None], (1.0, 1.0, 1.0), is_image=True)
+
+
+def _read_pictures(paths: Sequence[Path]) -> Volume:
+    """2-D images that a table assigns to one volume: its slices, in the table's order."""
+    pictures = [_read_picture(p) for p in paths]
+    for path, picture in zip(paths, pictures, strict=True):
+        if picture.voxels.shape != pictures[0].voxels.shape:
+            raise MemorizationIndexError(
+                f"{path}: has another size than {paths[0].name}, which the table assigns to the same volume; expected "
+                f"slices of one size, so correct the table's volume column."
+            )
+    return Volume(np.concatenate([p.voxels for p in pictures]), (1.0, 1.0, 1.0), is_image=True)
+
+
+def _read_dicom(paths: Sequence[Path]) -> Volume:
+    import pydicom
+    import SimpleITK as sitk
+
+    header = pydicom.dcmread(paths[0], stop_before_pixels=True)
+    subject = str(header.get("PatientID", "")).strip() or None
+    if len(paths) == 1:
+        volume = _read_itk(paths[0])
+    else:
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames([str(p) for p in paths])
+        volume = _from_itk(reader.Execute(), paths[0])
+    return Volume(volume.voxels, volume.spacing, volume.is_image, subject)
+
+
+def _check_nifti_is_complete(path: Path) -> None:
+    """Refuse a truncated NIfTI file: ITK fills what is missing with zeros without a word.
+
+    The size that the header announces is compared with the file's size, for ``.gz`` with the length in the gzip
+    trailer; where that disagrees (several gzip members), the file is decompressed to its end.
+    """
+    zipped = path.name.lower().endswith(".gz")
+    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
+        header = stream.read(_NIFTI_SINGLE_FILE_HEADER)
+    expected = _nifti_bytes(header)
+    if expected is None:
+        raise MemorizationIndexError(
+            f"{path}: does not begin with a NIfTI header; expected a NIfTI-1 or NIfTI-2 file, so export it again."
+        )
+    with path.open("rb") as raw:
+        raw.seek(-4, 2)
+        found = struct.unpack("<I", raw.read(4))[0] if zipped else path.stat().st_size
+    if zipped and found != expected % 2**32:
+        try:
+            with gzip.open(path, "rb") as stream:
+                found = sum(len(block) for block in iter(lambda: stream.read(1 << 20), b""))
+        except (EOFError, OSError):
+            found = -1
+    if found < expected % 2**32 if zipped else found < expected:
+        raise MemorizationIndexError(
+            f"{path}: is truncated (its header announces {expected} bytes, fewer are there); expected a complete "
+            f"NIfTI file, so copy or export it again."
+        )
+
+
+def _nifti_bytes(header: bytes) -> int | None:
+    """Bytes that a single-file NIfTI-1/2 must have, from its header; None where this is not one."""
+    if len(header) < _NIFTI_SINGLE_FILE_HEADER:
+        return None
+    layouts = {348: ("8h", 40, 72, "f", 108), 540: ("8q", 16, 14, "q", 168)}
+    for order in "<>":
+        layout = layouts.get(struct.unpack_from(order + "i", header)[0])
+        if layout is None:
+            continue
+        dim_format, dim_at, bits_at, offset_format, offset_at = layout
+        dim = [int(d) for d in struct.unpack_from(order + dim_format, header, dim_at)]
+        bits = int(struct.unpack_from(order + "h", header, bits_at)[0])
+        offset = struct.unpack_from(order + offset_format, header, offset_at)[0]
+        if not 1 <= dim[0] <= 7 or not np.isfinite(offset):
+            return None
+        voxels = math.prod(max(1, d) for d in dim[1 : dim[0] + 1])
+        return int(offset) + (voxels * bits + 7) // 8
+    return None
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Slicing
+
+
+def to_slices(volume: Volume, plane: str) -> SliceStack:
+    """Cut a volume into the foreground slices of ``plane`` (never interpolating between slices).
+
+    Empty slices — constant ones, those with less than 2 % foreground, and those whose intensities stay in the lowest
+    tenth of the volume's range — are left out; ``SliceStack.total`` still counts them.
+    """
+    if volume.is_image:
+        stack, spacing, name = volume.voxels, volume.spacing[1:], IMAGE_PLANE
+    else:
+        axis = PLANES.index(plane)
+        stack = _displayed(np.moveaxis(volume.voxels, axis, 0), plane)
+        kept = [volume.spacing[a] for a in range(3) if a != axis]
+        spacing, name = (kept[0], kept[1]), plane
+    background, bright = _range(volume.voxels)
+    keep = [i for i, image in enumerate(stack) if not _is_empty(image, background, bright)]
+    images = [np.ascontiguousarray(stack[i]) for i in keep]
+    return SliceStack(images, spacing, np.asarray(keep, np.int64), len(stack), name)
+
+
+def _displayed(stack: NDArray[np.float32], plane: str) -> NDArray[np.float32]:
+    """Put superior on top in coronal and sagittal slices (axial ones already have anterior on top)."""
+    return stack if plane == "axial" else stack[:, ::-1]
+
+
+def _range(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Background (a padding value is ignored) and bright end (99.5th percentile) of the intensities."""
+    sample = values.ravel()[:: max(1, values.size // 200_000)]
+    low = float(sample.min())
+    above = sample[sample > low]
+    if above.size == 0:
+        return low, low
+    # A value far below everything else is padding (−1000 around an MR of 0 … 3000), not background.
+    next_low = float(np.percentile(above, 0.1))
+    background = next_low if next_low - low > 0.2 * (np.percentile(above, 99.5) - next_low) else low
+    return background, float(np.percentile(above, 99.5))
+
+
+def _is_empty(image: NDArray[np.float32], background: float, bright: float) -> bool:
+    span = bright - background
+    if span <= 0:
+        return True
+    foreground = image > background + 0.05 * span
+    if foreground.mean() < EMPTY_FOREGROUND:
+        return True
+    return bool(np.percentile(image, 99.5) - background < EMPTY_RANGE * span or np.ptp(image) == 0)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Square images
+
+
+def square_images(stack: SliceStack, size: int) -> NDArray[np.float32]:
+    """Resample slices to ``(n, size, size)`` float32 in [0, 1], square in millimeters.
+
+    Resampling to square pixels by spacing, padding to a square and resizing are one separable linear map: along each
+    axis a triangle filter as wide as the larger of the two pixel sizes (so it is antialiased when shrinking), around
+    the slice's center. Intensities are mapped robustly by :func:`normalized`.
+    """
+    if not stack.images:
+        return np.zeros((0, size, size), np.float32)
+    rows, columns = stack.images[0].shape
+    extent = max(rows * stack.spacing[0], columns * stack.spacing[1])
+    left = resampling_matrix(rows, stack.spacing[0] / extent, size)
+    right = resampling_matrix(columns, stack.spacing[1] / extent, size).T
+    result = np.empty((len(stack.images), size, size), np.float32)
+    for i, image in enumerate(stack.images):
+        result[i] = left @ normalized(image) @ right
+    return result
+
+
+def normalized(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Robust min–max over the foreground to [0, 1]: background (and padding) → 0, 99.5th foreground percentile → 1."""
+    background, bright = _range(image)
+    foreground = image[image > background + 0.05 * (bright - background)]
+    high = float(np.percentile(foreground, 99.5)) if foreground.size else bright
+    if high <= background:
+        return np.zeros_like(image)
+    scaled: NDArray[np.float32] = np.clip((image - background) / (high - background), 0, 1)
+    return scaled
+
+
+@lru_cache(maxsize=64)
+def resampling_matrix(count: int, pixel: float, size: int) -> NDArray[np.float32]:
+    """Matrix ``(size, count)`` that resamples ``count`` pixels, each ``pixel`` of the output's extent wide.
+
+    Rows sum to 1 inside the image and to less at its border, where the missing part is background (0).
+    """
+    step = 1.0 / size
+    width = max(pixel, step)
+    targets = (np.arange(size) + 0.5) * step - 0.5
+    sources = (np.arange(count) + 0.5 - count / 2) * pixel
+    weights = np.clip(1 - np.abs(targets[:, None] - sources[None, :]) / width, 0, None)
+    # The full triangle over an endless row of pixels has this sum; dividing by it keeps padding equal to zero.
+    matrix: NDArray[np.float32] = (weights * (pixel / width)).astype(np.float32)
+    matrix.flags.writeable = False
+    return matrix
