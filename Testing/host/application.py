@@ -127,8 +127,10 @@ def create():
     crosshair = slicer.vtkMRMLCrosshairNode()
     crosshair.SetCrosshairName("default")
     scene.AddNode(crosshair)
-    logic.SetHomeDirectory(slicer.app.temporaryPath)  # no color files are shipped: an empty place instead of an error
-    logic.SetShareDirectory(slicer.app.temporaryPath)
+    # slicer-core ships no color files: an empty folder instead of an error
+    os.makedirs(os.path.join(slicer.app.temporaryPath, "share", "ColorFiles"))
+    logic.SetHomeDirectory(slicer.app.temporaryPath)
+    logic.SetShareDirectory("share")
     logic.SetMRMLScene(scene)
     logic.GetColorLogic().SetMRMLScene(scene)
     logic.GetColorLogic().AddDefaultColorNodes()

@@ -112,6 +112,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         setattr(slicer.modules, self._moduleName + "Widget", self._self)
         self._self.setup()
 
+    @property
     def isEntered(self):
         return self._entered
 

@@ -23,7 +23,11 @@ class QUiLoader(QtUiTools.QUiLoader):
         buffer = QtCore.QBuffer()
         buffer.setData(ElementTree.tostring(root))
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
-        widget = super().load(buffer, parent)
+        widgets.Strict.beingLoaded = True
+        try:
+            widget = super().load(buffer, parent)
+        finally:
+            widgets.Strict.beingLoaded = False
         if widget is None:
             raise RuntimeError(f"Qt cannot load the form: {self.errorString()}")
         for name, key, value in sets:
@@ -42,7 +46,8 @@ class QUiLoader(QtUiTools.QUiLoader):
                 continue
             self.registerCustomWidget(_STAND_INS[name])
             for entry in element.findall("property"):
-                if not hasattr(_STAND_INS[name], entry.get("name")):
+                declared = entry.get("stdset") == "0" or hasattr(_STAND_INS[name], entry.get("name"))
+                if not declared:
                     raise ValueError(f"{name} has no property {entry.get('name')!r}")
 
     @staticmethod

@@ -9,7 +9,11 @@ from PySide6 import QtCore, QtGui, QtWidgets
 class Strict:
     """Setting an attribute that the class does not declare is an error (PySide6 alone would accept it silently)."""
 
+    beingLoaded = False  # PySide6's form loader makes every child an attribute of the form; Slicer's does not
+
     def __setattr__(self, name, value):
+        if Strict.beingLoaded and isinstance(value, QtCore.QObject) and not name.startswith("_"):
+            return
         if not name.startswith("_") and not hasattr(type(self), name):
             raise AttributeError(f"{type(self).__name__} has no property {name!r}")
         super().__setattr__(name, value)

@@ -1,0 +1,123 @@
+"""What Slicer loads: the module, its panel, its logic and its self test. The work is in MemorizationIndexLib."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+from MemorizationIndexLib import Installer, MemorizationIndexLogic, Widget
+
+__all__ = ["MemorizationIndex", "MemorizationIndexLogic", "MemorizationIndexTest", "MemorizationIndexWidget"]
+
+
+class MemorizationIndex(ScriptedLoadableModule):
+    """The module's description."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Memorization Index")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
+        parent.dependencies = []
+        parent.contributors = ["MemorizationIndex developers"]
+        parent.helpText = _(
+            "Finds copies of training scans among the images that a generative model made, and says how sure it is. "
+            "Choose a reference (what was fitted on the training scans), choose volumes, press Apply."
+        )
+        parent.acknowledgementText = _("The method follows arXiv 2602.13066; how it departs from it is documented.")
+
+
+class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel's life in the application."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic, self.panel = None, None
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        form = slicer.util.loadUI(self.resourcePath("UI/MemorizationIndex.ui"))
+        self.layout.addWidget(form)
+        form.setMRMLScene(slicer.mrmlScene)
+        self.logic = MemorizationIndexLogic()
+        installer = Installer(Path(self.resourcePath("requirements.txt")))
+        self.panel = Widget(slicer.util.childWidgetVariables(form), self.logic, installer)
+        self.panel.attach()
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+
+    def cleanup(self):
+        self.removeObservers()
+        if self.panel:
+            self.panel.cleanup()
+
+    def enter(self):
+        self.panel.attach()
+
+    def exit(self):
+        self.panel.detach()
+
+    def onSceneStartClose(self, _caller, _event):
+        self.panel.detach()
+
+    def onSceneEndClose(self, _caller, _event):
+        if self.parent.isEntered:
+            self.panel.attach()
+
+    def onSceneEndImport(self, _caller, _event):
+        if self.parent.isEntered:
+            self.panel.attach()
+
+    def onReload(self):
+        """Forget the library's files too, so that edits in them take effect."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == "MemorizationIndexLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class MemorizationIndexTest(ScriptedLoadableModuleTest):
+    """What "Reload and Test" runs: a copy among generated volumes is found, a new volume is not."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear(0)
+
+    def runTest(self):
+        self.setUp()
+        self.test_CopyIsFound()
+
+    def test_CopyIsFound(self):
+        self.delayDisplay(_("Building a reference from generated volumes"))
+        random = np.random.default_rng(0)
+        training = [_blobs(random, f"training{i}") for i in range(6)]
+        copy = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(training[2]).copy(), name="copy")
+        new = _blobs(random, "new")
+        logic = MemorizationIndexLogic()
+        with tempfile.TemporaryDirectory() as folder:
+            logic.build(training, Path(folder) / "reference")
+            logic.score([copy, new], Path(folder) / "reference")
+        self.assertEqual(copy.GetAttribute("MemorizationIndex.Verdict"), "copy")
+        self.assertIs(copy.GetNodeReference("MemorizationIndexMatch"), training[2])
+        self.assertNotEqual(new.GetAttribute("MemorizationIndex.Verdict"), "copy")
+        self.delayDisplay(_("Test passed"))
+
+
+def _blobs(random, name):
+    """A volume of smooth random texture within a ball: different in every call."""
+    axes = np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing="ij")
+    waves = sum(
+        random.normal() * np.cos(sum(f * axis for f, axis in zip(random.uniform(-12, 12, 3), axes, strict=True)) + random.uniform(0, 6))
+        for _wave in range(40)
+    )
+    ball = np.sqrt(sum(axis**2 for axis in axes)) < 0.85
+    return slicer.util.addVolumeFromArray(((waves + 20) * 20 * ball).astype(np.int16), name=name)
