@@ -5,6 +5,8 @@ import os
 import runpy
 import sys
 
+import slicer  # before Testing is on the path: slicer-core takes every folder called "slicer" on it for a part of itself
+
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from host import loadModule, shutdown, start  # noqa: E402 (found through the line above)
@@ -26,4 +28,5 @@ def main():
     shutdown()
 
 
+assert slicer
 main()

@@ -104,6 +104,8 @@ def _receiver(arguments):
 
 
 def _connect(sender, signature, *receiver):
+    if not isinstance(signature, str):  # PySide6's own QTimer.singleShot calls the static form on an instance
+        return QtCore.QObject.connect(signature, *receiver)
     _signal(sender, signature).connect(_receiver(receiver))
     return True
 
