@@ -1,5 +1,7 @@
 """What several tests need. Nothing here knows of the host: the tests run inside Slicer too."""
 
+import atexit
+import functools
 import os
 import shutil
 import sys
@@ -11,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
+
+from memorization_index import Reference
+from MemorizationIndexLib import VolumeWriter
 
 
 class SceneTestCase(unittest.TestCase):
@@ -48,7 +53,7 @@ def isAlive(pid):
     return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
-def texture(seed, shape=(48, 48, 48)):
+def texture(seed, shape=(14, 48, 48)):
     """int16 array (K, J, I) of smooth random texture within an ellipsoid: a made-up head, another one for every seed."""
     random = np.random.default_rng(seed)
     axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
@@ -58,6 +63,22 @@ def texture(seed, shape=(48, 48, 48)):
         volume += random.normal() * np.cos(sum(f * a for f, a in zip(frequency, axes, strict=True)) + phase)
     inside = sum(a**2 for a in axes) < random.uniform(0.6, 0.8)
     return ((volume + 20) * 20 * inside).astype(np.int16)
+
+
+TRAINING = [texture(seed) for seed in range(6)]
+NEW = texture(100)
+
+
+@functools.cache
+def sharedReference():
+    """A reference built from files once a process: the folder that holds ``training`` (the files) and ``reference``."""
+    folder = Path(tempfile.mkdtemp(prefix="test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    slicer.mrmlScene.Clear(0)
+    nodes = [addVolume(array, f"training{i}") for i, array in enumerate(TRAINING)]
+    table = VolumeWriter(folder / "training").write(nodes)
+    Reference.build(table, out=folder / "reference", plane="axial")
+    return folder
 
 
 def addVolume(array, name, ijkToRAS=None):

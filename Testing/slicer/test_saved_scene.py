@@ -1,0 +1,42 @@
+"""A scored scene, saved and opened by another process, shows the result again without computing it."""
+
+import json
+import subprocess
+import unittest
+from pathlib import Path
+
+import slicer
+from test_logic import LogicTestCase
+from testsupport import TRAINING, addVolume, column
+
+
+class SavedSceneTest(LogicTestCase):
+    def test_everything_is_there_and_linked(self):
+        copy, new = addVolume(TRAINING[2], "脑 copy"), addVolume(TRAINING[2][:, ::-1][:, :30], "part")
+        volumes, slices = self.logic.score([copy, new], self.reference)
+        self.logic.loadMatch(copy)
+        bundle = self.folder / "scene.mrb"
+        self.assertTrue(slicer.util.saveScene(str(bundle)))
+        seen = self.openElsewhere(bundle)
+        self.assertEqual(seen["verdict"], copy.GetAttribute("MemorizationIndex.Verdict"))
+        self.assertEqual(seen["match"], "training2")
+        self.assertEqual(seen["matchOf"], "脑 copy")
+        self.assertEqual(seen["referenceFolder"], str(self.reference))
+        self.assertEqual(seen["volumes"], [copy.GetName(), new.GetName()])
+        self.assertEqual(seen["types"], ["string", "double"])
+        for table, name in ((volumes, "volumeTable"), (slices, "sliceTable")):
+            expected = {key: [repr(v) for v in column(table, key)] for key in seen[name]}
+            self.assertEqual(seen[name], expected)
+
+    def openElsewhere(self, bundle):
+        module = Path(slicer.util.modulePath("MemorizationIndex")).parent
+        answer = self.folder / "answer.json"
+        command = [slicer.app.launcherExecutableFilePath, "--testing", "--no-splash", "--no-main-window"]
+        command += ["--additional-module-paths", str(module), "--python-script"]
+        command += [str(Path(__file__).with_name("describe_scene.py")), str(bundle), str(answer)]
+        subprocess.run(command, check=True, timeout=120)
+        return json.loads(answer.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    unittest.main()
