@@ -1,5 +1,26 @@
 """Copy evidence in synthetic MRI: which slices of a synthetic set copy which training scan, and how sure that is."""
 
-from memorization_index._version import __version__
+from __future__ import annotations
 
-__all__ = ["__version__"]
+from typing import TYPE_CHECKING, Any
+
+from memorization_index._version import __version__
+from memorization_index.errors import MemorizationIndexError
+
+if TYPE_CHECKING:
+    from memorization_index.detector import MemorizationDetector
+    from memorization_index.reference import Reference
+    from memorization_index.scoring import Scores
+
+__all__ = ["MemorizationDetector", "MemorizationIndexError", "Reference", "Scores", "__version__"]
+
+_HOMES = {"MemorizationDetector": "detector", "Reference": "reference", "Scores": "scoring"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public classes at first use, so that ``import memorization_index`` stays light."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"memorization_index.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'memorization_index' has no attribute '{name}'")

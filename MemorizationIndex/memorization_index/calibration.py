@@ -30,6 +30,11 @@ class Null:
     volume: NDArray[np.int64]
     position: Floats
 
+    @classmethod
+    def empty(cls) -> Null:
+        """A null without values, of a training set that has no second subject."""
+        return cls(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
     @property
     def subjects(self) -> int:
         """How many subjects contribute."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from memorization_index import spectral
 from memorization_index.volumes import SliceStack, square_images
 
-Features = dict[str, NDArray[np.float32]]
+#: Features by channel, in the precision they are stored with; a query that is a copy then stays an exact copy.
+Features = dict[str, NDArray[np.float16]]
 
 
 class Describer(Protocol):
@@ -52,13 +53,8 @@ class SpectralDescriber:
 
     def describe(self, stack: SliceStack) -> Features:
         """Features ``(n, 435)``."""
-        return {"spectral": spectral.describe(square_images(stack, spectral.INPUT_SIZE))}
+        return {"spectral": spectral.describe(square_images(stack, spectral.INPUT_SIZE)).astype(np.float16)}
 
     def describe_views(self, stack: SliceStack) -> Features:
         """Features ``(n, views, 435)``."""
-        return {"spectral": spectral.describe_views(square_images(stack, spectral.INPUT_SIZE))}
-
-
-def stored(features: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Round features to the precision they are stored with; queries are rounded too, so that a copy stays a copy."""
-    return features.astype(np.float16)
+        return {"spectral": spectral.describe_views(square_images(stack, spectral.INPUT_SIZE)).astype(np.float16)}

@@ -64,7 +64,7 @@ class Match:
         return self.pixel_correlation >= EXACT_CORRELATION
 
     def describe(self) -> str:
-        """``identity``, or text such as ``mirrored; rotated +4.1°; scaled 1.03; shifted +2.0, -1.2 %`` (down, right)."""
+        """``identity``, or text such as ``mirrored; rotated +4.1°; scaled 1.03; shifted +2.0, -1.2 %`` ."""
         parts = ["mirrored"] if self.mirrored else []
         rows, columns = self.matrix
         angle = float(np.degrees(np.arctan2(rows[1] - columns[0], rows[0] + columns[1])))
@@ -122,6 +122,15 @@ def agreement_map(query: Image, candidate: Image, found: Match) -> Image:
     local = product / np.sqrt(np.maximum(left, floor) * np.maximum(right, floor))
     agreement: Image = (np.clip(local, 0, 1) * overlap).astype(np.float32)
     return agreement
+
+
+def aligned_image(candidate: Image, found: Match) -> Image:
+    """The training slice ``(128, 128)`` moved onto the query, for showing the two side by side."""
+    turned = _turned(candidate, found.mirrored, found.quarters)
+    center = np.full(2, (INPUT_SIZE - 1) / 2)
+    offset = center + found.shift * INPUT_SIZE - found.matrix @ center
+    moved: Image = scipy.ndimage.affine_transform(turned, found.matrix, offset, order=1)
+    return moved
 
 
 def warp(image: Image, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> tuple[Image, Image]:
@@ -197,7 +206,7 @@ def _register(
 
 def _warp_small(image: Image, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> tuple[Image, Image]:
     offset = _CENTER + shift - matrix @ np.full(2, _CENTER)
-    warped = scipy.ndimage.affine_transform(image, matrix, offset, order=1)
+    warped: Image = scipy.ndimage.affine_transform(image, matrix, offset, order=1)
     return warped, np.ones_like(warped)
 
 
@@ -219,8 +228,7 @@ def _band_pass(image: Image) -> Image:
 
 def _blur(image: Image, sigma: float) -> Image:
     along = _gaussian(sigma)
-    blurred: Image = along @ image @ along.T
-    return blurred
+    return np.asarray(along @ image @ along.T, np.float32)
 
 
 @lru_cache(maxsize=4)

@@ -1,43 +1,95 @@
-"""Nearest training slices by cosine: FAISS where it is installed, an exact NumPy search otherwise."""
+"""Nearest training slices by cosine: FAISS for large references where it is installed, an exact NumPy search otherwise.
+
+Queries come as views: ``(n, V, d)``, several whitened descriptors for each slice. What is found for a slice are its
+``count`` nearest *distinct* training slices over all views, each with the view that found it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: NumPy searches this many similarities at once (memory: 4 bytes each).
-_BLOCK = 32_000_000
+#: From this many training slices on FAISS searches; below, one matrix product is faster (Testing/benchmarks/search.py).
+FAISS_FROM = 50_000
+#: NumPy computes this many similarities at once (memory: 4 bytes each).
+_BLOCK = 16_000_000
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Per slice ``(n, count)``: cosine similarities, best first, training rows, and the views that found them.
+
+    Where fewer training slices exist, rows are −1 and similarities −1.
+    """
+
+    similarity: NDArray[np.float32]
+    row: NDArray[np.int64]
+    view: NDArray[np.int64]
 
 
 class Index:
-    """Exact inner-product search over unit vectors ``(N, d)``."""
+    """Search over whitened unit vectors ``(N, d)``."""
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self.vectors = np.ascontiguousarray(vectors, np.float32)
-        self._faiss = _faiss_index(self.vectors)
+        self._faiss: Any = _faiss_index(self.vectors) if len(self.vectors) >= FAISS_FROM else None
 
-    def __len__(self) -> int:
-        return len(self.vectors)
+    def search(self, queries: NDArray[np.float32], count: int, excluded: NDArray[np.bool_] | None = None) -> Nearest:
+        """Nearest distinct rows of queries ``(n, V, d)``; rows where ``excluded`` ``(N,)`` is true are left out."""
+        if self._faiss is not None and excluded is None:
+            return self._search_faiss(queries, count)
+        step = max(1, _BLOCK // max(len(self.vectors) * queries.shape[1], 1))
+        parts = [self._search_block(queries[i : i + step], count, excluded) for i in range(0, len(queries), step)]
+        if not parts:
+            empty = np.zeros((0, count))
+            return Nearest(empty.astype(np.float32), empty.astype(np.int64), empty.astype(np.int64))
+        return Nearest(
+            np.concatenate([p.similarity for p in parts]),
+            np.concatenate([p.row for p in parts]),
+            np.concatenate([p.view for p in parts]),
+        )
 
-    def search(self, queries: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Similarities and row numbers ``(m, count)`` of the nearest vectors of queries ``(m, d)``, best first."""
-        count = min(count, len(self.vectors))
-        queries = np.ascontiguousarray(queries, np.float32)
-        if self._faiss is not None:
-            similarities, rows = self._faiss.search(queries, count)
-            return similarities, rows
-        step = max(1, _BLOCK // max(len(self.vectors), 1))
-        parts = [self._search_block(queries[i : i + step], count) for i in range(0, len(queries), step)]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    def _search_block(self, queries: NDArray[np.float32], count: int, excluded: NDArray[np.bool_] | None) -> Nearest:
+        slices, views, dimension = queries.shape
+        similarities = (queries.reshape(-1, dimension) @ self.vectors.T).reshape(slices, views, -1)
+        best = similarities.max(axis=1)
+        if excluded is not None:
+            best[:, excluded] = -1
+        available = min(count, best.shape[1])
+        rows = np.argpartition(-best, available - 1, axis=1)[:, :available]
+        order = np.argsort(-np.take_along_axis(best, rows, 1), axis=1, kind="stable")
+        rows = np.take_along_axis(rows, order, 1)
+        values = np.take_along_axis(best, rows, 1)
+        found_by = np.take_along_axis(similarities, rows[:, None, :], 2).argmax(axis=1)
+        rows = np.where(values > -1, rows, -1)
+        missing = ((0, 0), (0, count - available))
+        return Nearest(
+            np.pad(values, missing, constant_values=-1),
+            np.pad(rows, missing, constant_values=-1).astype(np.int64),
+            np.pad(found_by, missing).astype(np.int64),
+        )
 
-    def _search_block(self, queries: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        similarities = queries @ self.vectors.T
-        nearest = np.argpartition(-similarities, count - 1, axis=1)[:, :count]
-        order = np.argsort(-np.take_along_axis(similarities, nearest, 1), axis=1, kind="stable")
-        nearest = np.take_along_axis(nearest, order, 1)
-        return np.take_along_axis(similarities, nearest, 1), nearest.astype(np.int64)
+    def _search_faiss(self, queries: NDArray[np.float32], count: int) -> Nearest:
+        slices, views, dimension = queries.shape
+        similarities, rows = self._faiss.search(np.ascontiguousarray(queries.reshape(-1, dimension)), count)
+        similarities, rows = similarities.reshape(slices, -1), rows.reshape(slices, -1)
+        by_view = np.repeat(np.arange(views), count)
+        result = Nearest(
+            np.full((slices, count), -1, np.float32),
+            np.full((slices, count), -1, np.int64),
+            np.zeros((slices, count), np.int64),
+        )
+        for i in range(slices):
+            order = np.argsort(-similarities[i], kind="stable")
+            _, first = np.unique(rows[i][order], return_index=True)
+            chosen = order[np.sort(first)[:count]]
+            result.similarity[i, : len(chosen)] = similarities[i, chosen]
+            result.row[i, : len(chosen)] = rows[i, chosen]
+            result.view[i, : len(chosen)] = by_view[chosen]
+        return result
 
 
 def _faiss_index(vectors: NDArray[np.float32]) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 
-class Stopped(Exception):  # noqa: N818 - it is not an error
+class Stopped(Exception):
     """The user asked to stop; whatever was complete is kept, nothing half-written is left."""
 
 

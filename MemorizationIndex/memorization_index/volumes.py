@@ -13,8 +13,8 @@ import gzip
 import hashlib
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,12 @@ class SliceStack:
         if self.total == 1:
             return np.full(len(self.numbers), 0.5, np.float32)
         return (self.numbers / (self.total - 1)).astype(np.float32)
+
+    def batches(self, size: int = 32) -> Iterator[SliceStack]:
+        """The same slices in parts of at most ``size``."""
+        for start in range(0, len(self.images), size):
+            part = slice(start, start + size)
+            yield replace(self, images=self.images[part], numbers=self.numbers[part])
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,213 @@
+"""Build a reference: find, encode, whiten, calibrate, save."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memorization_index._version import __version__
+from memorization_index.bundle import SCHEMA
+from memorization_index.calibration import MINIMUM_SUBJECTS, Null
+from memorization_index.channels import Describer, SpectralDescriber
+from memorization_index.cohort import Cohort, find_volumes
+from memorization_index.encoding import Encoded, chosen_plane, encode, shards
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.nulls import NullBuilder, NullResult
+from memorization_index.progress import Progress
+from memorization_index.reference import Reference
+from memorization_index.verdicts import Thresholds
+from memorization_index.volumes import PLANES
+from memorization_index.whitening import SHRINKAGE, Whitening, merged
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a reference is built with (see the command line's help)."""
+
+    subjects: str | Path | None = None
+    plane: str = "native"
+    encoder: str = "spectral"
+    weights: str | Path | None = None
+    protocol: str = "mi-v1"
+    controls: str | Path | None = None
+    device: str = "auto"
+    seed: int = 0
+
+
+def build(
+    inputs: Sequence[str | Path], out: str | Path | None, settings: Settings, progress: Progress | None = None
+) -> Reference:
+    """Fit a training set and save it to ``out`` (or keep it in memory where that is None).
+
+    An interrupted build leaves its finished units in ``.<out>.building``; the same command goes on from there. Raises
+    :class:`MemorizationIndexError` where settings are wrong or no volume can be used.
+    """
+    progress = progress or Progress()
+    _check(settings)
+    describer = make_describer(settings.encoder, settings.weights, settings.device)
+    cohort = find_volumes(inputs, settings.subjects)
+    for skipped in cohort.skipped:
+        progress.skipped(skipped.path, skipped.reason)
+    if not cohort.entries:
+        raise MemorizationIndexError("No training image was found; expected at least one, so check the paths.")
+    plane = chosen_plane(cohort.entries, settings.plane)
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="memorization-index-") as temporary:
+            return _build(cohort, plane, describer, settings, Path(temporary) / "units", progress)
+    target = Path(out).absolute()
+    _check_target(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    workspace = target.with_name(f".{target.name}.building")
+    reference = _build(cohort, plane, describer, settings, workspace, progress)
+    reference.save(target)
+    shutil.rmtree(workspace, ignore_errors=True)
+    return reference
+
+
+def make_describer(encoder: str, weights: str | Path | None, device: str) -> Describer:
+    """The describer that an encoder's name stands for."""
+    if encoder == "spectral":
+        if weights is not None:
+            raise MemorizationIndexError("--weights: the embedded encoder 'spectral' has none; leave the option out.")
+        return SpectralDescriber()
+    raise MemorizationIndexError(f"--encoder {encoder}: is not known (device {device}); expected 'spectral'.")
+
+
+def _check(settings: Settings) -> None:
+    if settings.protocol != "mi-v1":
+        raise MemorizationIndexError(f"--protocol {settings.protocol}: is not known; expected 'mi-v1'.")
+    if settings.plane not in (*PLANES, "native"):
+        raise MemorizationIndexError(
+            f"--plane {settings.plane}: is not known; expected axial, coronal, sagittal or native."
+        )
+
+
+def _check_target(target: Path) -> None:
+    if target.is_dir() and any(target.iterdir()) and not (target / "manifest.json").exists():
+        raise MemorizationIndexError(
+            f"{target}: holds files but is not a reference; expected a new or empty folder or an older reference, so "
+            f"choose another --out."
+        )
+    if target.is_file():
+        raise MemorizationIndexError(f"{target}: is a file; expected a folder to write, so choose another --out.")
+
+
+def _build(
+    cohort: Cohort, plane: str, describer: Describer, settings: Settings, workspace: Path, progress: Progress
+) -> Reference:
+    encoded = encode(cohort.entries, plane, describer, workspace, progress)
+    if not encoded.volumes:
+        raise MemorizationIndexError(
+            f"None of the {len(cohort.entries)} training images can be used; the first reason: "
+            f"{encoded.skipped[0].reason}"
+        )
+    volumes = [e.volume for e in encoded.volumes]
+    slice_volume = np.concatenate([np.full(len(e.numbers), i) for i, e in enumerate(encoded.volumes)]).astype(np.int64)
+    slice_number = np.concatenate([e.numbers for e in encoded.volumes])
+    reference = Reference(
+        _manifest(cohort, encoded, plane, describer, settings),
+        volumes,
+        slice_volume,
+        slice_number,
+        encoded.features,
+        {},
+        Null.empty(),
+        np.zeros(0),
+    )
+    builder = NullBuilder(reference, describer, settings.seed, progress)
+    moments = builder.fold_moments()
+    reference.whitenings = {c: Whitening.fit(merged(list(by.values()))) for c, by in moments.items()}
+    result = builder.build(moments, {entry.name: entry for entry in cohort.entries})
+    reference.null, reference.null_ncc = result.null, result.ncc
+    reference.features = {c: list(shards(parts)) for c, parts in encoded.features.items()}
+    _describe_calibration(reference, result, progress)
+    if settings.controls is not None:
+        _check_controls(reference, settings, progress)
+    return reference
+
+
+def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer, settings: Settings) -> dict[str, Any]:
+    skipped = cohort.skipped + encoded.skipped
+    return {
+        "kind": "memorization-index reference",
+        "schema": SCHEMA,
+        "version": __version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "protocol": settings.protocol,
+        "plane": plane,
+        "seed": settings.seed,
+        "encoder": {
+            "name": describer.name,
+            "fingerprint": describer.fingerprint,
+            "channels": dict(describer.dimensions),
+        },
+        "parameters": {"shrinkage": SHRINKAGE, "views": len(describer.views())},
+        "counts": {
+            "slices": sum(len(e.numbers) for e in encoded.volumes),
+            "volumes": len(encoded.volumes),
+            "subjects": len({e.volume.subject for e in encoded.volumes}),
+            "empty_slices": sum(e.empty for e in encoded.volumes),
+            "skipped": len(skipped),
+        },
+        "subjects_from": cohort.subject_sources,
+        "skipped": [asdict(s) for s in skipped],
+    }
+
+
+def _describe_calibration(reference: Reference, result: NullResult, progress: Progress) -> None:
+    """Write what the null allows into the manifest, and tell the user what it does not."""
+    null, manifest = reference.null, reference.manifest
+    calibration: dict[str, Any] = {
+        "thresholds": asdict(Thresholds.from_null(result.ncc)),
+        "calibrated": null.is_calibrated,
+    }
+    if null.is_calibrated:
+        calibration |= {
+            "null_slices": len(null.similarity),
+            "null_subjects": null.subjects,
+            "mean": null.mean,
+            "deviation": null.deviation,
+            "smallest_slice_p": null.smallest_slice_p,
+            "smallest_volume_p": null.smallest_volume_p,
+            "by_position": null.bins() is not None,
+        }
+    manifest["calibration"] = calibration
+    manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
+    sources = manifest["subjects_from"]
+    if sources.get("one a file"):
+        progress.warning(
+            f"{sources['one a file']} volumes name no subject (no table, BIDS name, DICOM PatientID or --subjects); "
+            f"each file is taken as a subject of its own."
+        )
+    if not null.is_calibrated:
+        progress.warning(
+            f"The training set has {manifest['counts']['subjects']} subjects, fewer than the {MINIMUM_SUBJECTS} that "
+            f"calibration needs: MI, ONI, p and q stay empty and verdicts rest on verified matches alone."
+        )
+    if result.duplicates:
+        first, second = result.duplicates[0]
+        progress.warning(
+            f"{len(result.duplicates)} pairs of training volumes of different subjects show the same picture (the "
+            f"first: {first} and {second}); they are listed in the manifest and left out of the null."
+        )
+
+
+def _check_controls(reference: Reference, settings: Settings, progress: Progress) -> None:
+    """Score real scans that were never trained on, and record how often they are flagged."""
+    scores = reference.score(settings.controls or "", progress=progress)
+    p = np.asarray(scores.slices["p_value"], float)
+    known = p[np.isfinite(p)]
+    reference.manifest["controls"] = {
+        "volumes": len(scores.volumes["volume"]),
+        "slices": len(p),
+        "at_1_percent": float((known <= 0.01).mean()) if len(known) else None,
+        "at_5_percent": float((known <= 0.05).mean()) if len(known) else None,
+        "verdict_copy": int((np.asarray(scores.volumes["verdict"]) == "copy").sum()),
+    }

@@ -1,0 +1,229 @@
+"""The command line: ``memorization-index build · score · verify · report · encoders · demo``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from memorization_index._version import __version__
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
+
+DONE, WRONG_USE, COPIES_FOUND, STOPPED = 0, 2, 3, 130
+
+_EPILOG = """exit codes:
+  0  done
+  2  wrong use, or a reference or input that cannot be read
+  3  copies found and --fail-on copy given
+  130  stopped"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    progress = _progress(options)
+    if getattr(options, "watch_stdin", False):
+        _stop_when_stdin_closes(progress)
+    if isinstance(progress, JsonProgress):
+        progress.event("start", command=options.command, version=__version__)
+    command: Callable[[argparse.Namespace, Progress], int] = options.run
+    try:
+        return command(options, progress)
+    except MemorizationIndexError as error:
+        progress.close()
+        _tell_error(progress, str(error))
+        return WRONG_USE
+    except OSError as error:
+        progress.close()
+        where = f"{error.filename}: " if error.filename else ""
+        _tell_error(progress, f"{where}{error.strerror or error}; expected a readable and writable place.")
+        return WRONG_USE
+    except (Stopped, KeyboardInterrupt):
+        progress.close()
+        _tell_error(progress, "Stopped; the same command goes on from what was finished.")
+        return STOPPED
+    finally:
+        progress.close()
+
+
+def _tell_error(progress: Progress, message: str) -> None:
+    if isinstance(progress, JsonProgress):
+        progress.event("error", message=message)
+    else:
+        print(f"memorization-index: {message}", file=sys.stderr)
+
+
+def _progress(options: argparse.Namespace) -> Progress:
+    if getattr(options, "json", False):
+        return JsonProgress()
+    if sys.stderr.isatty() and hasattr(options, "json"):
+        try:
+            return RichProgress()
+        except ImportError:  # rich is not among what Slicer brings
+            return PlainProgress()
+    return PlainProgress()
+
+
+def _stop_when_stdin_closes(progress: Progress) -> None:
+    """End this process when its standard input does, so that no worker outlives the program that started it.
+
+    Work is asked to stop, which leaves nothing half-written; what does not answer within two seconds is ended.
+    """
+
+    def watch() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        progress.stop()
+        time.sleep(2)
+        os._exit(STOPPED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="memorization-index",
+        description="Find copies of training scans in the output of generative MRI models.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"memorization-index {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_build(commands)
+    _add_score(commands)
+    verify = commands.add_parser("verify", help="check every file of a reference against its checksum")
+    verify.add_argument("reference", metavar="REF", type=Path)
+    verify.set_defaults(run=_verify)
+    report = commands.add_parser("report", help="write report.html of a result again")
+    report.add_argument("result", metavar="DIR", type=Path)
+    report.set_defaults(run=_report)
+    encoders = commands.add_parser("encoders", help="list the encoders")
+    encoders.set_defaults(run=_encoders)
+    return parser
+
+
+def _add_build(commands: Any) -> None:
+    build = commands.add_parser("build", help="fit a reference on training images")
+    build.add_argument("training", metavar="TRAIN", nargs="+", help="files, folders, or CSV/TSV tables")
+    build.add_argument("--out", metavar="REF", required=True, help="folder to write the reference to")
+    build.add_argument(
+        "--subjects",
+        metavar="TABLE|PATTERN",
+        help="a table (path or file, subject), or a regular expression with a group 'subject' to search in paths",
+    )
+    build.add_argument(
+        "--plane",
+        choices=("axial", "coronal", "sagittal", "native"),
+        default="native",
+        help="plane to slice volumes in; native: the one most were acquired in (default)",
+    )
+    build.add_argument("--encoder", default="spectral", metavar="NAME", help="see 'encoders' (default: spectral)")
+    build.add_argument("--weights", metavar="FILE", help="weights of the encoder")
+    build.add_argument("--protocol", default="mi-v1", metavar="NAME", help="mi-v1 (default)")
+    build.add_argument("--controls", metavar="PATH", help="real scans that were never trained on, to check the null")
+    build.add_argument("--seed", type=int, default=0, help="seed of folds and sampling (default 0)")
+    _add_common(build)
+    build.set_defaults(run=_build)
+
+
+def _add_score(commands: Any) -> None:
+    score = commands.add_parser("score", help="score synthetic images against a reference")
+    score.add_argument("reference", metavar="REF")
+    score.add_argument("queries", metavar="QUERY", nargs="+", help="files, folders, or CSV/TSV tables")
+    score.add_argument("--out", metavar="DIR", required=True, help="folder to write the result to")
+    score.add_argument("--training-root", metavar="DIR", help="where the training volumes are now, if they were moved")
+    score.add_argument("--fail-on", choices=("copy",), help="exit with 3 when a volume's verdict is copy")
+    _add_common(score)
+    score.set_defaults(run=_score)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="device of a deep encoder: auto, cpu, cuda (default auto)")
+    parser.add_argument("--json", action="store_true", help="JSON lines on standard output, for programs")
+    parser.add_argument("--watch-stdin", action="store_true", help="end when standard input closes, for programs")
+
+
+def _build(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.reference import Reference
+
+    started = time.monotonic()
+    reference = Reference.build(
+        options.training,
+        options.out,
+        subjects=options.subjects,
+        plane=options.plane,
+        encoder=options.encoder,
+        weights=options.weights,
+        protocol=options.protocol,
+        controls=options.controls,
+        device=options.device,
+        seed=options.seed,
+        progress=progress,
+    )
+    progress.close()
+    counts, out = reference.manifest["counts"], Path(options.out).absolute()
+    if isinstance(progress, JsonProgress):
+        progress.event("done", command="build", out=str(out), counts=counts, seconds=_since(started))
+    else:
+        print(
+            f"Reference of {counts['subjects']} subjects, {counts['volumes']} volumes, {counts['slices']} slices "
+            f"({reference.plane}; left out: {counts['empty_slices']} empty slices, {counts['skipped']} files): {out}"
+        )
+    return DONE
+
+
+def _score(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.reference import Reference
+
+    started = time.monotonic()
+    reference = Reference.open(options.reference)
+    scores = reference.score(
+        options.queries, training_root=options.training_root, device=options.device, progress=progress
+    )
+    scores.write(options.out)
+    progress.close()
+    out, verdicts = Path(options.out).absolute(), scores.run["verdicts"]
+    if isinstance(progress, JsonProgress):
+        values = {"counts": scores.run["counts"], "verdicts": verdicts, "seconds": _since(started)}
+        progress.event("done", command="score", out=str(out), **values)
+    else:
+        summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
+        print(f"{scores.run['counts']['volumes']} volumes: {summary}. Report: {out / 'report.html'}")
+    return COPIES_FOUND if options.fail_on == "copy" and verdicts["copy"] else DONE
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 1)
+
+
+def _verify(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.bundle import check_files, fingerprint_of, read_manifest
+
+    manifest = read_manifest(options.reference)
+    problems = check_files(options.reference, manifest)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        return WRONG_USE
+    print(f"{options.reference}: {len(manifest['files'])} files are as they were built; {fingerprint_of(manifest)}")
+    return DONE
+
+
+def _report(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.scoring import Scores
+
+    path = options.result / "report.html"
+    Scores.read(options.result).to_html(path)
+    print(path.absolute())
+    return DONE
+
+
+def _encoders(options: argparse.Namespace, progress: Progress) -> int:
+    print("spectral    embedded; no weights, no torch (435 numbers a slice)")
+    return DONE

@@ -1,0 +1,177 @@
+"""Encode the volumes of a training set, resumably: finished units of work survive a stopped or killed build."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index._version import __version__
+from memorization_index.channels import Describer
+from memorization_index.cohort import Entry, Skipped
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.matching import in_threads
+from memorization_index.progress import Progress
+from memorization_index.verification import TrainingVolume
+from memorization_index.volumes import IMAGE_PLANE, SliceStack, Volume, read_volume, to_slices
+
+#: Volumes that are encoded together and written as one unit.
+_UNIT_FILES = 32
+_PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class EncodedVolume:
+    """One training volume, its slice numbers ``(n,)`` and the empty slices that were left out."""
+
+    volume: TrainingVolume
+    numbers: NDArray[np.int64]
+    empty: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """All volumes of a training set and their features ``{channel: [(rows, D) float16, …]}``, in volume order."""
+
+    volumes: list[EncodedVolume]
+    features: dict[str, list[NDArray[np.float16]]]
+    skipped: list[Skipped]
+
+
+def read_slices(entry: Entry, plane: str) -> tuple[Volume, SliceStack]:
+    """Read a volume and cut it in the reference's plane.
+
+    Raises :class:`MemorizationIndexError` where it is of the other kind (2-D or 3-D), was acquired in another plane, or
+    has no slice that shows anything.
+    """
+    volume = read_volume(entry.files if len(entry.files) > 1 else entry.path)
+    expects_images = plane == IMAGE_PLANE
+    if volume.is_image != expects_images:
+        expected = "2-D images" if expects_images else f"3-D volumes (plane {plane})"
+        found = "a 2-D image" if volume.is_image else "a 3-D volume"
+        raise MemorizationIndexError(
+            f"{entry.path}: is {found} among {expected}; expected {expected}, so examine it in a run of its own."
+        )
+    own = volume.acquisition_plane
+    if own not in (None, plane):
+        raise MemorizationIndexError(
+            f"{entry.path}: was acquired in {own} slices (voxels {' × '.join(f'{s:.2f}' for s in volume.spacing)} mm "
+            f"along S, A, R); expected {plane} slices, so use a reference built with --plane {own}."
+        )
+    stack = to_slices(volume, plane)
+    if not stack.images:
+        raise MemorizationIndexError(
+            f"{entry.path}: every slice is constant or empty; expected an image that shows anatomy, so check the file."
+        )
+    return volume, stack
+
+
+def encode(entries: Sequence[Entry], plane: str, describer: Describer, workspace: Path, progress: Progress) -> Encoded:
+    """Encode the volumes in units that are written to ``workspace`` and taken from there when they exist already."""
+    _prepare(workspace, entries, plane, describer)
+    units = [entries[i : i + _UNIT_FILES] for i in range(0, len(entries), _UNIT_FILES)]
+    progress.begin("reading and describing", len(entries), "volumes")
+    encoded = Encoded([], {channel: [] for channel in describer.dimensions}, [])
+    for number, unit in enumerate(units):
+        path = workspace / f"unit-{number:06d}.safetensors"
+        if path.exists():
+            progress.advance(len(unit))
+        else:
+            _encode_unit(unit, plane, describer, path, progress)
+        _collect(path, encoded, progress)
+    return encoded
+
+
+def _prepare(workspace: Path, entries: Sequence[Entry], plane: str, describer: Describer) -> None:
+    """Keep the workspace of an interrupted build of the same files and settings; empty any other."""
+    files = [(e.name, e.subject, [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in e.files]) for e in entries]
+    plan = hashlib.sha256(json.dumps([__version__, plane, describer.fingerprint, files]).encode()).hexdigest()
+    path = workspace / _PLAN
+    if path.exists() and path.read_text() == plan:
+        return
+    shutil.rmtree(workspace, ignore_errors=True)
+    workspace.mkdir(parents=True)
+    path.write_text(plan)
+
+
+def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: Path, progress: Progress) -> None:
+    from safetensors.numpy import save_file
+
+    def encode_one(entry: Entry) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        try:
+            volume, stack = read_slices(entry, plane)
+        except MemorizationIndexError as error:
+            progress.advance()
+            return {"skipped": str(error), "path": str(entry.path)}, {}
+        files = tuple(str(f.absolute()) for f in entry.files)
+        record = TrainingVolume(entry.name, entry.subject, files, volume.fingerprint, stack.total)
+        features = describer.describe(stack)
+        progress.advance()
+        return {"volume": asdict(record)}, {"numbers": stack.numbers, **features}
+
+    results = in_threads(encode_one, unit)
+    tensors = {f"{i}.{name}": array for i, (_, arrays) in enumerate(results) for name, array in arrays.items()}
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    save_file(tensors or {"none": np.zeros(1)}, beside, {"records": json.dumps([record for record, _ in results])})
+    os.replace(beside, path)
+
+
+def _collect(path: Path, encoded: Encoded, progress: Progress) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as unit:
+        for i, record in enumerate(json.loads(unit.metadata()["records"])):
+            if "skipped" in record:
+                encoded.skipped.append(Skipped(record["path"], record["skipped"]))
+                progress.skipped(record["path"], record["skipped"])
+                continue
+            volume = TrainingVolume(**{**record["volume"], "files": tuple(record["volume"]["files"])})
+            numbers = unit.get_tensor(f"{i}.numbers")
+            encoded.volumes.append(EncodedVolume(volume, numbers, volume.total - len(numbers)))
+            for channel, parts in encoded.features.items():
+                parts.append(unit.get_tensor(f"{i}.{channel}"))
+
+
+def chosen_plane(entries: Sequence[Entry], plane: str) -> str:
+    """The plane of a cohort: 2-D images have none of their own; ``native`` is the plane most volumes were acquired in.
+
+    Up to 15 volumes are looked at. Near-isotropic volumes count as axial.
+    """
+    step = max(1, len(entries) // 15)
+    planes = [p for p in map(_acquisition_plane, entries[::step]) if p is not None]
+    if not planes:
+        planes = [p for p in map(_acquisition_plane, entries) if p is not None]
+    if planes and planes.count(IMAGE_PLANE) * 2 > len(planes):
+        return IMAGE_PLANE
+    if plane != "native":
+        return plane
+    votes = [p for p in planes if p != IMAGE_PLANE]
+    return max(("axial", "sagittal", "coronal"), key=votes.count)
+
+
+def _acquisition_plane(entry: Entry) -> str | None:
+    try:
+        volume = read_volume(entry.files if len(entry.files) > 1 else entry.path)
+    except MemorizationIndexError:
+        return None
+    return volume.acquisition_plane or "axial"
+
+
+def shards(parts: Sequence[NDArray[np.float16]], rows: int = 65_536) -> Iterator[NDArray[np.float16]]:
+    """Join parts ``(n_i, D)`` into arrays of about ``rows`` rows."""
+    held: list[NDArray[np.float16]] = []
+    for part in parts:
+        held.append(part)
+        if sum(map(len, held)) >= rows:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)

@@ -1,0 +1,1 @@
+"""What the method is measured with: augmentations of copies and controls, demo cohorts, protocols and peers."""

@@ -1,0 +1,176 @@
+"""The null: training slices scored as if their subject were new (METHOD §3.5), exactly as queries are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index.calibration import Null
+from memorization_index.channels import Describer
+from memorization_index.cohort import Entry
+from memorization_index.encoding import read_slices
+from memorization_index.neighbors import Index
+from memorization_index.progress import Progress
+from memorization_index.reference import Reference
+from memorization_index.retrieval import Retriever
+from memorization_index.spectral import INPUT_SIZE
+from memorization_index.verification import Candidates, Pair, TrainingImages, verify
+from memorization_index.volumes import square_images
+from memorization_index.whitening import Moments, Whitening, merged
+
+#: Folds of the cross-fitting, at most; with fewer subjects each is a fold of its own.
+FOLDS = 20
+#: Whole volumes join the null until it has this many slices and …
+NULL_SLICES = 2000
+#: … this many subjects (so that a volume's p can fall below .01), …
+NULL_SUBJECTS = 100
+#: … but never more slices than this.
+NULL_SLICES_AT_MOST = 20_000
+#: Slices of the null that are also verified, at most.
+VERIFIED_SLICES = 1000
+#: A training slice whose best match in *another* subject reaches this NCC is a duplicate, and leaves the null.
+DUPLICATE_NCC = 0.97
+
+
+@dataclass
+class NullResult:
+    """The null, the NCC of its verified matches ``(k,)``, and the pairs of training volumes that are duplicates."""
+
+    null: Null
+    ncc: NDArray[np.float64]
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+
+
+def hashed(text: str, seed: int) -> int:
+    """A number that depends on a text and a seed only, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode()).digest()[:8], "big")
+
+
+def fold_labels(subjects: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """The fold of each subject given, by hash; with at most 20 distinct subjects each has a fold of its own."""
+    distinct = sorted(set(subjects))
+    if len(distinct) <= FOLDS:
+        return np.array([distinct.index(s) for s in subjects], np.int64)
+    return np.array([hashed(s, seed) % FOLDS for s in subjects], np.int64)
+
+
+def chosen_volumes(subjects: Sequence[str], names: Sequence[str], sizes: Sequence[int], seed: int) -> list[int]:
+    """Which volumes make up the null: one of each subject, then a second of each, … in an order given by hash."""
+    by_subject: dict[str, list[int]] = {}
+    for i in sorted(range(len(names)), key=lambda i: hashed(names[i], seed)):
+        by_subject.setdefault(subjects[i], []).append(i)
+    order = sorted(by_subject, key=lambda s: hashed(s, seed))
+    chosen: list[int] = []
+    slices = 0
+    for turn in range(max(map(len, by_subject.values()))):
+        for rank, subject in enumerate(order):
+            enough = slices >= NULL_SLICES and (turn > 0 or rank >= NULL_SUBJECTS)
+            if enough or slices >= NULL_SLICES_AT_MOST:
+                return chosen
+            if turn < len(by_subject[subject]):
+                chosen.append(by_subject[subject][turn])
+                slices += sizes[chosen[-1]]
+    return chosen
+
+
+class NullBuilder:
+    """Scores chosen training volumes against the others, fold by fold."""
+
+    def __init__(self, reference: Reference, describer: Describer, seed: int, progress: Progress) -> None:
+        self.reference, self.describer, self.seed, self.progress = reference, describer, seed, progress
+        self.volumes, self.slice_volume = reference.volumes, reference.slice_volume
+        self.subject = reference.subject_labels
+        self.fold = fold_labels([v.subject for v in reference.volumes], seed)
+
+    def fold_moments(self) -> dict[str, dict[int, Moments]]:
+        """Moments of each fold's features, by channel."""
+        row_fold = self.fold[self.slice_volume]
+        result = {}
+        for channel, parts in self.reference.features.items():
+            joined = np.concatenate(parts)
+            result[channel] = {int(f): Moments.of(joined[row_fold == f]) for f in np.unique(row_fold)}
+        return result
+
+    def build(self, moments: dict[str, dict[int, Moments]], entries: dict[str, Entry]) -> NullResult:
+        """Retrieve, verify and collect; without a second subject the null is empty."""
+        if len(np.unique(self.subject)) < 2:
+            return NullResult(Null.empty(), np.zeros(0))
+        sizes = np.bincount(self.slice_volume, minlength=len(self.volumes)).tolist()
+        chosen = chosen_volumes([v.subject for v in self.volumes], [v.name for v in self.volumes], sizes, self.seed)
+        self.progress.begin("building the null", len(chosen), "volumes")
+        parts = []
+        for fold in sorted({int(self.fold[i]) for i in chosen}):
+            whitenings = {
+                c: Whitening.fit(merged([m for f, m in by.items() if f != fold])) for c, by in moments.items()
+            }
+            banks = {c: Index(whitenings[c](np.concatenate(p))) for c, p in self.reference.features.items()}
+            retriever = Retriever(whitenings, banks)
+            parts += [self._retrieve(i, retriever, entries) for i in chosen if self.fold[i] == fold]
+        return self._collect(parts)
+
+    def _retrieve(self, volume: int, retriever: Retriever, entries: dict[str, Entry]) -> _NullPart:
+        _, stack = read_slices(entries[self.volumes[volume].name], self.reference.plane)
+        # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
+        # closer to each other than queries do to training slices that it was fitted on.
+        own_fold = (self.fold == self.fold[volume])[self.slice_volume]
+        found = [retriever.search(self.describer.describe_views(part), own_fold) for part in stack.batches()]
+        self.progress.advance()
+        return _NullPart(
+            volume,
+            square_images(stack, INPUT_SIZE).astype(np.float16),
+            np.concatenate([f.similarity for f in found]),
+            np.concatenate([f.rows for f in found]),
+            np.concatenate([f.views for f in found]),
+        )
+
+    def _collect(self, parts: list[_NullPart]) -> NullResult:
+        similarity = np.concatenate([p.similarity for p in parts])
+        rows, views = np.concatenate([p.rows for p in parts]), np.concatenate([p.views for p in parts])
+        volume = np.concatenate([np.full(len(p.similarity), p.volume) for p in parts]).astype(np.int64)
+        images = np.concatenate([p.images for p in parts])
+        checked = self._worth_verifying(similarity, self.subject[volume])
+        training = TrainingImages(self.volumes, self.reference.plane, None, self.progress)
+        candidates = Candidates(rows[checked], views[checked], self.describer.views())
+        pairs = verify(images[checked], candidates, self.reference, training, self.progress)
+        is_duplicate, duplicates = self._duplicates(pairs, checked, volume)
+        keep = ~is_duplicate
+        null = Null(
+            similarity[keep], self.subject[volume[keep]], volume[keep], self.reference.slice_position[rows[keep, 0]]
+        )
+        ncc = [p.match.ncc for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
+        return NullResult(null, np.array(ncc), duplicates)
+
+    def _worth_verifying(self, similarity: NDArray[np.float64], subject: NDArray[np.int64]) -> NDArray[np.int64]:
+        """An even sample of the null, and every slice so similar that it may be a duplicate."""
+        step = max(1, -(-len(similarity) // VERIFIED_SLICES))
+        even = np.arange(0, len(similarity), step)
+        median = float(np.median(similarity))
+        spread = 1.4826 * float(np.median(np.abs(similarity - median)))
+        suspicious = np.flatnonzero(similarity > median + 4 * spread)
+        return np.union1d(even, suspicious)
+
+    def _duplicates(
+        self, pairs: list[Pair | None], checked: NDArray[np.int64], volume: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], list[tuple[str, str]]]:
+        """Slices whose subject has a verified copy of them in another subject, and the pairs of volumes concerned."""
+        is_duplicate = np.zeros(len(volume), bool)
+        found = set()
+        for pair, i in zip(pairs, checked, strict=True):
+            if pair is not None and (pair.match.is_exact or pair.match.ncc >= DUPLICATE_NCC):
+                is_duplicate[i] = True
+                names = sorted((self.volumes[volume[i]].name, self.volumes[self.slice_volume[pair.row]].name))
+                found.add((names[0], names[1]))
+        return is_duplicate, sorted(found)
+
+
+@dataclass(frozen=True)
+class _NullPart:
+    volume: int
+    images: NDArray[np.float16]
+    similarity: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    views: NDArray[np.int64]

@@ -1,0 +1,99 @@
+"""The pictures of a report: strongest matches side by side, drawn while query and training images are at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index.matching import agreement_map, aligned_image
+
+if TYPE_CHECKING:
+    from memorization_index.reference import Reference
+    from memorization_index.verification import Pair, TrainingImages
+
+#: Volumes that get a picture, at most: those judged worst.
+SHOWN = 24
+_VERDICT_ORDER = ("copy", "suspicious", "uncalibrated", "no evidence")
+
+
+@dataclass
+class Pictures:
+    """For each shown slice (``row`` of the slice table): query, aligned training slice and agreement, uint8 images.
+
+    ``images[key]`` is ``(k, 128, 128)`` for ``query`` and ``training`` and ``(k, 64, 64)`` for ``agreement``.
+    """
+
+    rows: list[int] = field(default_factory=list)
+    images: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors."""
+        from safetensors.numpy import save_file
+
+        tensors: dict[str, NDArray[Any]] = dict(self.images) or {"none": np.zeros(1, np.uint8)}
+        save_file(tensors, path, {"rows": json.dumps(self.rows)})
+
+    @classmethod
+    def load(cls, path: Path) -> Pictures:
+        """Read what :meth:`save` wrote."""
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as stored:
+            rows = json.loads(stored.metadata()["rows"])
+            return cls(rows, {key: stored.get_tensor(key) for key in stored.keys() if key != "none"})  # noqa: SIM118
+
+
+def worst_first(volumes: dict[str, NDArray[Any]]) -> list[int]:
+    """Row numbers of the volume table by verdict, then p, then number of flagged slices."""
+    p = np.nan_to_num(volumes["p_value"].astype(float), nan=1.0)
+    ranks = [_VERDICT_ORDER.index(v) for v in volumes["verdict"]]
+    return sorted(range(len(ranks)), key=lambda i: (ranks[i], p[i], -volumes["n_flagged"][i], i))
+
+
+def strongest_slice(slices: dict[str, NDArray[Any]], rows: NDArray[np.int64]) -> int:
+    """Of these rows of the slice table, the one whose match is the strongest evidence: by NCC, else by similarity."""
+    ncc = slices["ncc"][rows].astype(float)
+    if np.isfinite(ncc).any():
+        return int(rows[np.nanargmax(ncc)])
+    return int(rows[np.argmax(slices["similarity"][rows])])
+
+
+def draw(
+    slices: dict[str, NDArray[Any]],
+    volumes: dict[str, NDArray[Any]],
+    images: NDArray[np.float16],
+    pairs: Sequence[Pair | None],
+    reference: Reference,
+    training: TrainingImages,
+) -> Pictures:
+    """Draw the strongest match of each of the worst volumes whose training image can be had."""
+    result = Pictures()
+    stacks: dict[str, list[NDArray[np.uint8]]] = {"query": [], "training": [], "agreement": []}
+    for volume in worst_first(volumes)[:SHOWN]:
+        rows = np.flatnonzero(slices["volume"] == volumes["volume"][volume])
+        row = strongest_slice(slices, rows)
+        pair = pairs[row]
+        if pair is None:
+            continue
+        number = int(reference.slice_number[pair.row])
+        loaded = training.load(int(reference.slice_volume[pair.row]), [number])
+        if number not in loaded:
+            continue
+        query = images[row].astype(np.float32)
+        result.rows.append(row)
+        stacks["query"].append(_bytes(query))
+        stacks["training"].append(_bytes(aligned_image(loaded[number], pair.match)))
+        stacks["agreement"].append(_bytes(agreement_map(query, loaded[number], pair.match)))
+    result.images = {key: np.stack(stack) for key, stack in stacks.items() if stack}
+    return result
+
+
+def _bytes(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    result: NDArray[np.uint8] = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return result

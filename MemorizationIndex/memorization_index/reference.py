@@ -1,0 +1,211 @@
+"""The reference bundle: everything fitted on one training set, in a folder (ARCHITECTURE: files that last)."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index.bundle import (
+    check_files,
+    fingerprint_of,
+    read_manifest,
+    replace_folder,
+    write_csv,
+    write_manifest,
+)
+from memorization_index.calibration import Null
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.neighbors import Index
+from memorization_index.retrieval import Retriever
+from memorization_index.verification import TrainingVolume
+from memorization_index.whitening import Whitening
+
+if TYPE_CHECKING:
+    from memorization_index.progress import Progress
+    from memorization_index.scoring import Scores
+
+
+@dataclass
+class Reference:
+    """A fitted training set. Made by :meth:`build`, read by :meth:`open`, used by :meth:`score`.
+
+    ``slice_volume`` and ``slice_number`` ``(N,)`` say which slice of which volume each row of ``features[channel]``
+    ``(N, D)`` (float16, memory-mapped) is; ``slice_position`` is its relative position in [0, 1].
+    """
+
+    manifest: dict[str, Any]
+    volumes: list[TrainingVolume]
+    slice_volume: NDArray[np.int64]
+    slice_number: NDArray[np.int64]
+    features: dict[str, list[NDArray[np.float16]]]
+    whitenings: dict[str, Whitening]
+    null: Null
+    null_ncc: NDArray[np.float64]
+    folder: Path | None = None
+    _retriever: Retriever | None = None
+
+    @classmethod
+    def build(
+        cls,
+        inputs: str | Path | Sequence[str | Path],
+        out: str | Path | None = None,
+        *,
+        subjects: str | Path | None = None,
+        plane: str = "native",
+        encoder: str = "spectral",
+        weights: str | Path | None = None,
+        protocol: str = "mi-v1",
+        controls: str | Path | None = None,
+        device: str = "auto",
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Reference:
+        """Fit a training set; see :func:`memorization_index.building.build`."""
+        from memorization_index.building import Settings, build
+
+        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed)
+        return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Reference:
+        """Read a bundle after checking its version and the checksum of every file.
+
+        Raises :class:`MemorizationIndexError` with one sentence where it is no bundle, too new, or was changed.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        if problems := check_files(folder, manifest):
+            raise MemorizationIndexError(problems[0])
+        return _read(folder, manifest)
+
+    def score(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        *,
+        training_root: str | Path | None = None,
+        device: str = "auto",
+        progress: Progress | None = None,
+    ) -> Scores:
+        """Score query volumes against this reference; see :func:`memorization_index.scoring.score`."""
+        from memorization_index.scoring import score
+
+        listed = [inputs] if isinstance(inputs, str | Path) else inputs
+        return score(self, listed, None if training_root is None else Path(training_root), device, progress)
+
+    @property
+    def plane(self) -> str:
+        """The plane that volumes are sliced in, or ``image`` for a cohort of 2-D images."""
+        return str(self.manifest["plane"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over protocol and the checksums of all files: names this reference in every result."""
+        return fingerprint_of(self.manifest)
+
+    @property
+    def retriever(self) -> Retriever:
+        """Whitening and index of every channel (made at first use)."""
+        if self._retriever is None:
+            banks = {c: Index(whitened(shards, self.whitenings[c])) for c, shards in self.features.items()}
+            self._retriever = Retriever(self.whitenings, banks)
+        return self._retriever
+
+    @property
+    def slice_position(self) -> NDArray[np.float64]:
+        """Relative position of each slice in its volume, in [0, 1]."""
+        totals = np.array([max(v.total - 1, 1) for v in self.volumes])
+        single = np.array([v.total == 1 for v in self.volumes])
+        return np.where(single[self.slice_volume], 0.5, self.slice_number / totals[self.slice_volume])
+
+    @property
+    def subject_labels(self) -> NDArray[np.int64]:
+        """An integer label for each volume's subject, ``(volumes,)``."""
+        return np.unique([v.subject for v in self.volumes], return_inverse=True)[1].astype(np.int64)
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle beside its place and move it there, replacing an older one."""
+        folder = folder.absolute()
+        beside = folder.with_name(f".{folder.name}.new-{os.getpid()}")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        try:
+            self._write(beside)
+            write_manifest(beside, self.manifest)
+            replace_folder(beside, folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        self.folder = folder
+
+    def _write(self, folder: Path) -> None:
+        from safetensors.numpy import save_file
+
+        rows = [
+            [v.name, v.subject, "|".join(v.files), v.fingerprint, v.total, int((self.slice_volume == i).sum())]
+            for i, v in enumerate(self.volumes)
+        ]
+        write_csv(folder / "volumes.csv", ["volume", "subject", "files", "fingerprint", "total", "slices"], rows)
+        positions = self.slice_position
+        slices = [
+            [int(v), int(n), f"{p:.6f}"]
+            for v, n, p in zip(self.slice_volume, self.slice_number, positions, strict=True)
+        ]
+        write_csv(folder / "slices.csv", ["volume_row", "slice", "position"], slices)
+        for channel, shards in self.features.items():
+            for i, shard in enumerate(shards):
+                np.save(folder / f"features-{channel}-{i:05d}.npy", shard, allow_pickle=False)
+        tensors = {}
+        for channel, whitening in self.whitenings.items():
+            tensors[f"{channel}.mean"], tensors[f"{channel}.matrix"] = whitening.mean, whitening.matrix
+        save_file(tensors, folder / "whitening.safetensors")
+        null = self.null
+        save_file(
+            {
+                "similarity": null.similarity,
+                "subject": null.subject,
+                "volume": null.volume,
+                "position": null.position,
+                "ncc": self.null_ncc,
+            },
+            folder / "null.safetensors",
+        )
+
+
+def whitened(shards: Iterable[NDArray[np.float16]], whitening: Whitening) -> NDArray[np.float32]:
+    """Whitened unit vectors ``(N, D)`` of stored features."""
+    return np.concatenate([whitening(shard) for shard in shards])
+
+
+def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
+    from safetensors.numpy import load_file
+
+    with (folder / "volumes.csv").open(encoding="utf-8", newline="") as stream:
+        volumes = [
+            TrainingVolume(r["volume"], r["subject"], tuple(r["files"].split("|")), r["fingerprint"], int(r["total"]))
+            for r in csv.DictReader(stream)
+        ]
+    table = np.loadtxt(folder / "slices.csv", delimiter=",", skiprows=1, usecols=(0, 1), dtype=np.int64, ndmin=2)
+    features: dict[str, list[NDArray[np.float16]]] = {}
+    for channel in manifest["encoder"]["channels"]:
+        shards = sorted(n for n in manifest["files"] if n.startswith(f"features-{channel}-"))
+        features[channel] = [np.load(folder / n, mmap_mode="r", allow_pickle=False) for n in shards]
+    tensors = load_file(folder / "whitening.safetensors")
+    null = load_file(folder / "null.safetensors")
+    return Reference(
+        manifest,
+        volumes,
+        table[:, 0],
+        table[:, 1],
+        features,
+        {c: Whitening(tensors[f"{c}.mean"], tensors[f"{c}.matrix"]) for c in features},
+        Null(null["similarity"], null["subject"], null["volume"], null["position"]),
+        null["ncc"],
+        folder,
+    )

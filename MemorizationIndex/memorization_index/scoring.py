@@ -1,0 +1,352 @@
+"""Score query volumes against a reference: one table of slices, one of volumes, one of provenance."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index._version import __version__
+from memorization_index.building import make_describer
+from memorization_index.bundle import write_csv
+from memorization_index.calibration import oni, q_values
+from memorization_index.cohort import Entry, Skipped, find_volumes
+from memorization_index.encoding import read_slices
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.pictures import Pictures, draw
+from memorization_index.progress import Progress
+from memorization_index.reference import Reference
+from memorization_index.spectral import INPUT_SIZE
+from memorization_index.verdicts import MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
+from memorization_index.verification import Candidates, Pair, TrainingImages, verify
+from memorization_index.volumes import square_images
+
+SLICE_COLUMNS = (
+    "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "q_value", "match_subject", "match_volume",
+    "match_slice", "match_class", "ncc", "transform", "layer_agreement", "flagged",
+)  # fmt: skip
+VOLUME_COLUMNS = (
+    "volume", "path", "n_slices", "n_flagged", "mi_max", "mi", "oni", "p_value", "q_value", "match_subject",
+    "match_volume", "agreement", "verdict",
+)  # fmt: skip
+_DECIMALS = 6
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass
+class Scores:
+    """The result of one run.
+
+    ``slices`` and ``volumes`` are columns (NumPy arrays of equal length; ``SLICE_COLUMNS``, ``VOLUME_COLUMNS``);
+    numbers that are not given are NaN. ``run`` is the provenance. ``pictures`` are those that the report shows.
+    """
+
+    slices: Columns
+    volumes: Columns
+    run: dict[str, Any]
+    pictures: Pictures
+
+    def to_frame(self, table: str = "slices") -> Any:
+        """The table ``slices`` or ``volumes`` as a pandas DataFrame (needs pandas)."""
+        import pandas as pd
+
+        return pd.DataFrame({"slices": self.slices, "volumes": self.volumes}[table])
+
+    def to_html(self, path: str | Path) -> None:
+        """Write the report as one self-contained HTML file."""
+        from memorization_index.report import write_report
+
+        write_report(self, Path(path))
+
+    def write(self, folder: str | Path) -> None:
+        """Write ``slices.csv``, ``volumes.csv``, ``run.json``, pictures and ``report.html``, each moved into place."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
+            beside = Path(temporary)
+            _write_table(beside / "slices.csv", SLICE_COLUMNS, self.slices)
+            _write_table(beside / "volumes.csv", VOLUME_COLUMNS, self.volumes)
+            text = json.dumps(self.run, indent=2, sort_keys=True, ensure_ascii=False)
+            (beside / "run.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+            self.pictures.save(beside / "pictures.safetensors")
+            self.to_html(beside / "report.html")
+            for path in sorted(beside.iterdir()):
+                path.replace(folder / path.name)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Scores:
+        """Read what :meth:`write` wrote."""
+        folder = Path(folder)
+        try:
+            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            slices = _read_table(folder / "slices.csv", SLICE_COLUMNS)
+            volumes = _read_table(folder / "volumes.csv", VOLUME_COLUMNS)
+            pictures = Pictures.load(folder / "pictures.safetensors")
+        except (OSError, ValueError, KeyError) as error:
+            raise MemorizationIndexError(
+                f"{folder}: is not a complete result ({error}); expected the folder that 'memorization-index score' "
+                f"wrote, so check the path or score again."
+            ) from error
+        return cls(slices, volumes, run, pictures)
+
+
+def score(
+    reference: Reference,
+    inputs: Sequence[str | Path],
+    training_root: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Scores:
+    """Score every foreground slice of the query volumes, verify the matches, and judge the volumes (METHOD §3)."""
+    progress = progress or Progress()
+    started = time.monotonic()
+    cohort = find_volumes(inputs)
+    for skipped in cohort.skipped:
+        progress.skipped(skipped.path, skipped.reason)
+    describer = make_describer(reference.manifest["encoder"]["name"], None, device)
+    if describer.fingerprint != reference.manifest["encoder"]["fingerprint"]:
+        raise MemorizationIndexError(
+            f"The reference was built with another {describer.name} encoder "
+            f"({reference.manifest['encoder']['fingerprint']}) than this one ({describer.fingerprint}); expected the "
+            f"same, so build the reference again or use the encoder that it was built with."
+        )
+    with tempfile.TemporaryFile() as images:
+        queries, failed = _retrieve(reference, cohort.entries, describer, images, progress)
+        if not queries:
+            raise MemorizationIndexError(
+                "No query image could be scored"
+                + (f"; the first reason: {failed[0].reason}" if failed else "; check the paths.")
+            )
+        training = TrainingImages(reference.volumes, reference.plane, training_root, progress)
+        stored = np.memmap(
+            images, np.float16, "r", shape=(sum(len(q.numbers) for q in queries), INPUT_SIZE, INPUT_SIZE)
+        )
+        rows, views = np.concatenate([q.rows for q in queries]), np.concatenate([q.views for q in queries])
+        pairs = verify(stored, Candidates(rows, views, describer.views()), reference, training, progress)
+        slices = _slice_table(reference, queries, pairs)
+        volumes = _volume_table(reference, queries, slices)
+        run = _run(reference, slices, volumes, cohort.skipped + failed, training)
+        run["seconds"] = round(time.monotonic() - started, 1)
+        return Scores(slices, volumes, run, draw(slices, volumes, stored, pairs, reference, training))
+
+
+@dataclass(frozen=True)
+class _Query:
+    entry: Entry
+    fingerprint: str
+    plane: str
+    numbers: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    views: NDArray[np.int64]
+    agreement: NDArray[np.int64]
+
+
+def _retrieve(
+    reference: Reference, entries: Sequence[Entry], describer: Any, images: Any, progress: Progress
+) -> tuple[list[_Query], list[Skipped]]:
+    """Read, describe and search every query; its slices' images are appended to the file ``images``."""
+    queries, failed = [], []
+    progress.begin("comparing with the training set", len(entries), "volumes")
+    for entry in entries:
+        try:
+            volume, stack = read_slices(entry, reference.plane)
+        except MemorizationIndexError as error:
+            failed.append(Skipped(str(entry.path), str(error)))
+            progress.skipped(str(entry.path), str(error))
+            progress.advance()
+            continue
+        found = []
+        for part in stack.batches():
+            found.append(reference.retriever.search(describer.describe_views(part)))
+            images.write(square_images(part, INPUT_SIZE).astype(np.float16).tobytes())
+        queries.append(
+            _Query(
+                entry,
+                volume.fingerprint,
+                stack.plane,
+                stack.numbers,
+                np.concatenate([f.similarity for f in found]),
+                np.concatenate([f.rows for f in found]),
+                np.concatenate([f.views for f in found]),
+                np.concatenate([f.agreement for f in found]),
+            )
+        )
+        progress.advance()
+    images.flush()
+    return queries, failed
+
+
+def _slice_table(reference: Reference, queries: Sequence[_Query], pairs: Sequence[Pair | None]) -> Columns:
+    similarity = np.concatenate([q.similarity for q in queries])
+    nearest = np.concatenate([q.rows[:, 0] for q in queries])
+    null = reference.null
+    empty: NDArray[np.float64] = np.full(len(similarity), np.nan)
+    mi = null.mi(similarity) if null.is_calibrated else empty
+    p = null.slice_p(similarity, reference.slice_position[nearest]) if null.is_calibrated else empty
+    thresholds = Thresholds(**reference.manifest["calibration"]["thresholds"])
+    classes = [classify(pair, thresholds) for pair in pairs]
+    # The verified candidate is the match; without verification it is the most similar training slice.
+    rows = np.array([pair.row if pair else n for pair, n in zip(pairs, nearest, strict=True)], np.int64)
+    matched = [reference.volumes[v] for v in reference.slice_volume[rows]]
+    return {
+        "volume": np.array([q.entry.name for q in queries for _ in q.numbers], object),
+        "plane": np.array([q.plane for q in queries for _ in q.numbers], object),
+        "slice": np.concatenate([q.numbers for q in queries]),
+        "similarity": similarity,
+        "mi": mi,
+        "oni": oni(mi),
+        "p_value": p,
+        "q_value": q_values(p),
+        "match_subject": np.array([m.subject for m in matched], object),
+        "match_volume": np.array([m.name for m in matched], object),
+        "match_slice": reference.slice_number[rows],
+        "match_class": np.array([str(c) for c in classes], object),
+        "ncc": np.array([pair.match.ncc if pair else np.nan for pair in pairs]),
+        "transform": np.array([pair.match.describe() if pair else "" for pair in pairs], object),
+        "layer_agreement": np.concatenate([q.agreement for q in queries]),
+        "flagged": np.array([is_flagged(c, float(one)) for c, one in zip(classes, p, strict=True)], bool),
+    }
+
+
+def _volume_table(reference: Reference, queries: Sequence[_Query], slices: Columns) -> Columns:
+    rows = []
+    start = 0
+    for query in queries:
+        part = slice(start, start + len(query.numbers))
+        start = part.stop
+        rows.append(_volume_row(reference, query, {name: column[part] for name, column in slices.items()}))
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    for name in ("volume", "path", "match_subject", "match_volume", "verdict"):
+        columns[name] = columns[name].astype(object)
+    columns["q_value"] = q_values(columns["p_value"])
+    return {name: columns[name] for name in VOLUME_COLUMNS}
+
+
+def _volume_row(reference: Reference, query: _Query, own: Columns) -> dict[str, Any]:
+    count = len(query.numbers)
+    calibrated = reference.null.is_calibrated
+    mi, p = np.nan, np.nan
+    if calibrated:
+        mi, p = reference.null.volume_mi_and_p(float(own["similarity"].max()), count)
+    flagged = own["flagged"]
+    subject, volume = _main_match(own, flagged)
+    return {
+        "volume": query.entry.name,
+        "path": str(query.entry.path),
+        "n_slices": count,
+        "n_flagged": int(flagged.sum()),
+        "mi_max": float(own["mi"].max()),
+        "mi": mi,
+        "oni": float(oni(np.array(mi))),
+        "p_value": p,
+        "match_subject": subject,
+        "match_volume": volume,
+        "agreement": float(np.mean(own["match_subject"] == subject)),
+        "verdict": str(verdict([MatchClass(c) for c in own["match_class"]], p, calibrated)),
+    }
+
+
+def _main_match(own: Columns, flagged: NDArray[np.bool_]) -> tuple[str, str]:
+    """The training subject and volume that most flagged slices name; without any, that of the most similar slice."""
+    if flagged.any():
+        pairs = Counter(zip(own["match_subject"][flagged], own["match_volume"][flagged], strict=True))
+        return max(sorted(pairs), key=lambda pair: pairs[pair])
+    best = int(np.argmax(own["similarity"]))
+    return str(own["match_subject"][best]), str(own["match_volume"][best])
+
+
+def _run(
+    reference: Reference, slices: Columns, volumes: Columns, skipped: Sequence[Skipped], training: TrainingImages
+) -> dict[str, Any]:
+    import scipy
+    import SimpleITK as sitk
+
+    count = len(slices["volume"])
+    calibration = reference.manifest["calibration"]
+    run: dict[str, Any] = {
+        "kind": "memorization-index result",
+        "schema": 1,
+        "protocol": reference.manifest["protocol"],
+        "version": __version__,
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "SimpleITK": sitk.Version_VersionString(),
+        },
+        "reference": {
+            "path": str(reference.folder) if reference.folder else None,
+            "fingerprint": reference.fingerprint if "files" in reference.manifest else None,
+            "counts": reference.manifest["counts"],
+            "plane": reference.plane,
+        },
+        "encoder": reference.manifest["encoder"],
+        "seed": reference.manifest["seed"],
+        "calibration": calibration,
+        "controls": reference.manifest.get("controls"),
+        "counts": {
+            "volumes": len(volumes["volume"]),
+            "slices": count,
+            "flagged": int(slices["flagged"].sum()),
+            "skipped": len(skipped),
+            "training_volumes_missing": training.missing,
+        },
+        "verdicts": {str(v): int((volumes["verdict"] == str(v)).sum()) for v in Verdict},
+        "skipped": [asdict(s) for s in skipped],
+    }
+    if calibration["calibrated"]:
+        run["smallest"] = {
+            "slice_p": calibration["smallest_slice_p"],
+            "volume_p": calibration["smallest_volume_p"],
+            # Benjamini–Hochberg for one lone copy among all slices of this run.
+            "slice_q_of_one_copy": min(1.0, count * calibration["smallest_slice_p"]),
+            "volume_q_of_one_copy": min(1.0, len(volumes["volume"]) * calibration["smallest_volume_p"]),
+        }
+    return run
+
+
+def _write_table(path: Path, names: Sequence[str], columns: Columns) -> None:
+    write_csv(path, names, zip(*(map(_cell, columns[name]) for name in names), strict=True))
+
+
+def _cell(value: Any) -> Any:
+    """Text of one cell: NaN is empty, numbers have six decimals (small ones six significant digits)."""
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        if not np.isfinite(number):
+            return ""
+        return f"{number:.{_DECIMALS}f}" if abs(number) >= 1e-3 or number == 0 else f"{number:.{_DECIMALS}g}"
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    return value
+
+
+def _read_table(path: Path, names: Sequence[str]) -> Columns:
+    text = {"volume", "plane", "path", "match_subject", "match_volume", "match_class", "transform", "verdict"}
+    whole = {"slice", "match_slice", "layer_agreement", "n_slices", "n_flagged"}
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    columns: Columns = {}
+    for name in names:
+        cells = [row[name] for row in rows]
+        if name in text:
+            columns[name] = np.array(cells, object)
+        elif name in whole:
+            columns[name] = np.array(cells, np.int64)
+        elif name == "flagged":
+            columns[name] = np.array([cell == "1" for cell in cells], bool)
+        else:
+            columns[name] = np.array([float(cell) if cell else np.nan for cell in cells])
+    return columns

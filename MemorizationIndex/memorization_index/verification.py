@@ -1,0 +1,156 @@
+"""Verify retrieved candidates against the training images themselves, reading each training volume once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.matching import Match, in_threads, match
+from memorization_index.progress import Progress
+from memorization_index.spectral import INPUT_SIZE, View
+from memorization_index.volumes import read_volume, square_images, to_slices
+
+if TYPE_CHECKING:
+    from memorization_index.reference import Reference
+
+#: Slices verified at a time; bounds the training images held in memory (64 KiB each).
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class TrainingVolume:
+    """A volume that the reference was built on."""
+
+    name: str
+    subject: str
+    files: tuple[str, ...]
+    fingerprint: str
+    total: int
+
+
+class TrainingImages:
+    """The training images on disk, found where they were at build time or below a folder that the user names."""
+
+    def __init__(self, volumes: Sequence[TrainingVolume], plane: str, root: Path | None, progress: Progress) -> None:
+        self._volumes, self._plane, self._root, self._progress = volumes, plane, root, progress
+        self._missing: set[int] = set()
+
+    @property
+    def missing(self) -> int:
+        """How many training volumes were asked for and could not be had."""
+        return len(self._missing)
+
+    def locate(self, volume: int) -> tuple[Path, ...] | None:
+        """The files of a volume, or None where they are not there."""
+        stored = [Path(f) for f in self._volumes[volume].files]
+        if self._root is not None:
+            stored = [_below(self._root, f) for f in stored]
+        return tuple(stored) if all(f.is_file() for f in stored) else None
+
+    def load(self, volume: int, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """Images ``(128, 128)`` of the slices with these numbers; empty where the volume is gone or has changed."""
+        if volume in self._missing:
+            return {}
+        try:
+            return self._load(volume, numbers)
+        except MemorizationIndexError as error:
+            self._missing.add(volume)
+            if len(self._missing) <= 5:
+                self._progress.warning(str(error))
+            return {}
+
+    def _load(self, volume: int, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        entry = self._volumes[volume]
+        files = self.locate(volume)
+        if files is None:
+            raise MemorizationIndexError(
+                f"{entry.files[0]}: the training volume {entry.name} is not there, so its matches cannot be verified; "
+                f"name the folder that now holds the training volumes with --training-root."
+            )
+        read = read_volume(files if len(files) > 1 else files[0])
+        if read.fingerprint != entry.fingerprint:
+            raise MemorizationIndexError(
+                f"{files[0]}: is not the training volume {entry.name} that the reference was built on; expected the "
+                f"same voxels, so restore the file or build the reference again."
+            )
+        stack = to_slices(read, self._plane)
+        images = square_images(stack, INPUT_SIZE)
+        return {int(number): images[i] for i, number in enumerate(stack.numbers) if int(number) in set(numbers)}
+
+
+def _below(root: Path, original: Path) -> Path:
+    """Where a file lies below a new root: the longest tail of its path that exists there."""
+    parts = original.parts[1:] if original.is_absolute() else original.parts
+    for start in range(len(parts)):
+        candidate = root.joinpath(*parts[start:])
+        if candidate.is_file():
+            return candidate
+    return root / original.name
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A verified pair: which training slice (row of the reference) and how it matches."""
+
+    row: int
+    match: Match
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidate rows of the reference ``(n, k)`` of each query (−1: none); the views ``(n, k)`` that found them."""
+
+    rows: NDArray[np.int64]
+    views: NDArray[np.int64]
+    all_views: Sequence[View]
+
+
+def verify(
+    images: NDArray[np.floating],
+    candidates: Candidates,
+    reference: Reference,
+    training: TrainingImages,
+    progress: Progress,
+) -> list[Pair | None]:
+    """Best match of each query image ``(n, 128, 128)`` among its candidates.
+
+    None where none of a query's training images can be had.
+    """
+    result: list[Pair | None] = []
+    rows, views = candidates.rows, candidates.views
+    progress.begin("verifying", len(images), "slices")
+    for start in range(0, len(images), _CHUNK):
+        stop = min(start + _CHUNK, len(images))
+        loaded = _load_rows(np.unique(rows[start:stop]), reference, training)
+
+        def verify_one(i: int, loaded: dict[int, NDArray[np.float32]] = loaded) -> Pair | None:
+            present = [
+                (int(r), candidates.all_views[v]) for r, v in zip(rows[i], views[i], strict=True) if int(r) in loaded
+            ]
+            found = None
+            if present:
+                found = match(images[i].astype(np.float32), [(loaded[r], view) for r, view in present])
+            progress.advance()
+            return None if found is None else Pair(present[found.candidate][0], found)
+
+        result += in_threads(verify_one, range(start, stop))
+    return result
+
+
+def _load_rows(
+    rows: NDArray[np.int64], reference: Reference, training: TrainingImages
+) -> dict[int, NDArray[np.float32]]:
+    rows = rows[rows >= 0]
+    of_volume = reference.slice_volume[rows]
+    loaded = {}
+    for volume in np.unique(of_volume):
+        wanted = {int(reference.slice_number[r]): int(r) for r in rows[of_volume == volume]}
+        for number, image in training.load(int(volume), list(wanted)).items():
+            loaded[wanted[number]] = image
+    return loaded
