@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+from MemorizationIndexLib import Installer, MemorizationIndexLogic, Widget
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -14,8 +15,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-from MemorizationIndexLib import Installer, MemorizationIndexLogic, Widget
 
 __all__ = ["MemorizationIndex", "MemorizationIndexLogic", "MemorizationIndexTest", "MemorizationIndexWidget"]
 
@@ -116,7 +115,8 @@ def _blobs(random, name):
     """A volume of smooth random texture within a ball: different in every call."""
     axes = np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing="ij")
     waves = sum(
-        random.normal() * np.cos(sum(f * axis for f, axis in zip(random.uniform(-12, 12, 3), axes, strict=True)) + random.uniform(0, 6))
+        random.normal()
+        * np.cos(sum(f * axis for f, axis in zip(random.uniform(-12, 12, 3), axes, strict=True)) + random.uniform(0, 6))
         for _wave in range(40)
     )
     ball = np.sqrt(sum(axis**2 for axis in axes)) < 0.85

@@ -92,7 +92,11 @@ def _entry() -> list[str]:
     raw = path.read_bytes()
     entry = json.loads(raw)
     found = [f"{path.name}: unknown key {key}" for key in entry if key not in KEYS]
-    found += [f"{path.name}: {key} is no {kind.__name__}" for key, kind in KEYS.items() if not isinstance(entry.get(key, kind()), kind)]
+    found += [
+        f"{path.name}: {key} is no {kind.__name__}"
+        for key, kind in KEYS.items()
+        if not isinstance(entry.get(key, kind()), kind)
+    ]
     project = re.search(r"project\((\w+)\)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
     expected = {
         "build_dependencies": cmake["EXTENSION_DEPENDS"].split(),
@@ -101,12 +105,18 @@ def _entry() -> list[str]:
         "$schema": "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.1.json#",
         "tier": 1,
     }
-    found += [f"{path.name}: {key} is {entry.get(key)!r}, expected {value!r}" for key, value in expected.items() if entry.get(key) != value]
+    found += [
+        f"{path.name}: {key} is {entry.get(key)!r}, expected {value!r}"
+        for key, value in expected.items()
+        if entry.get(key) != value
+    ]
     if project is None or project[1] != path.stem:
         found.append(f"CMakeLists.txt: project() is not {path.stem}")
     if not entry["scm_url"].removesuffix(".git").endswith("/Slicer" + path.stem):
         found.append(f"{path.name}: the repository is not called Slicer{path.stem}")
-    found += [f"{p.relative_to(ROOT)}: has CR line ends" for p in (path, ROOT / "CMakeLists.txt") if b"\r" in p.read_bytes()]
+    found += [
+        f"{p.relative_to(ROOT)}: has CR line ends" for p in (path, ROOT / "CMakeLists.txt") if b"\r" in p.read_bytes()
+    ]
     return found
 
 

@@ -1,5 +1,6 @@
 """One worker process: ``python -m memorization_index … --json --watch-stdin``."""
 
+import contextlib
 import json
 import os
 import signal
@@ -56,10 +57,8 @@ class Job:
         if self.finished:
             return
         if self._pid is not None:
-            try:
+            with contextlib.suppress(OSError):  # the worker may have ended in the meantime
                 os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-            except OSError:
-                pass  # the worker has ended in the meantime; its launcher follows
         self.process.kill()
 
     def _onOutput(self):
@@ -98,7 +97,9 @@ class Job:
 
     def _onProcessError(self, error):
         if error == qt.QProcess.FailedToStart:
-            self._finish("failed", _("The worker could not be started: {reason}.").format(reason=self.process.errorString()))
+            self._finish(
+                "failed", _("The worker could not be started: {reason}.").format(reason=self.process.errorString())
+            )
 
     def _crash(self, exitCode):
         lines = [line for line in self._errors.decode("utf-8", "replace").splitlines() if line.strip()]

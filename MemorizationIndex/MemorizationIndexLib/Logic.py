@@ -6,10 +6,9 @@ import tempfile
 from pathlib import Path
 
 import slicer
+from memorization_index.errors import MemorizationIndexError
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
-
-from memorization_index.errors import MemorizationIndexError
 
 from .Job import Job
 from .Parameter import Parameter
@@ -95,8 +94,10 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         self._wait(self.startBuilding, trainingNodes, referenceFolder, subjects, plane)
         return Path(referenceFolder)
 
-    def startBuilding(self, trainingNodes, referenceFolder, subjects=None, plane="axial", onEvent=None, onFinished=None):
-        """Begin to build. ``subjects``: one a node; without them, the patients of the subject hierarchy, else one a node."""
+    def startBuilding(
+        self, trainingNodes, referenceFolder, subjects=None, plane="axial", onEvent=None, onFinished=None
+    ):
+        """Begin to build. ``subjects``: one a node; if not given, the subject hierarchy's patients, else each its own."""
         folder = self._begin(referenceFolder)
         try:
             subjects = subjects or [_patient(node) for node in trainingNodes]
@@ -117,7 +118,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
     # --- The run -----------------------------------------------------------------------------------------------------
 
     def stop(self):
-        """Stop the running worker; returns at once, ``onFinished("stopped", "")`` follows. Nothing half-written stays."""
+        """Stop the running worker; returns at once, ``onFinished("stopped", "")`` follows."""
         if self._job:
             self._job.stop()
 

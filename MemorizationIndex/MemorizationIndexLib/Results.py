@@ -24,7 +24,7 @@ MATCH_ROLE = "MemorizationIndexMatch"
 TABLE_ROLE = "MemorizationIndexTable"
 _NUMBERS = {
     "slice", "similarity", "mi", "mi_max", "oni", "p_value", "q_value", "match_slice", "ncc", "layer_agreement",
-    "n_slices", "n_flagged", "agreement",
+    "n_slices", "n_flagged", "agreement", "flagged",
 }  # fmt: skip
 
 

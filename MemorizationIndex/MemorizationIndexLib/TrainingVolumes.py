@@ -5,9 +5,8 @@ import hashlib
 from pathlib import Path
 
 import slicer
-from slicer.i18n import tr as _
-
 from memorization_index.errors import MemorizationIndexError
+from slicer.i18n import tr as _
 
 _NAME, _REFERENCE = "MemorizationIndex.TrainingVolume", "MemorizationIndex.TrainingReference"
 
@@ -71,9 +70,9 @@ class TrainingVolumes:
         path = _below(trainingFolder, stored) if trainingFolder else stored
         if not path.is_file():
             raise MemorizationIndexError(
-                _("{name}: this training volume is neither in the scene nor at {path}; name the folder of the training files.").format(
-                    name=name, path=path
-                )
+                _(
+                    "{name}: this training volume is neither in the scene nor at {path}; name the folder of the files."
+                ).format(name=name, path=path)
             )
         return path
 

@@ -7,9 +7,8 @@ import unicodedata
 import numpy as np
 import slicer
 import vtk
-from slicer.i18n import tr as _
-
 from memorization_index.errors import MemorizationIndexError
+from slicer.i18n import tr as _
 
 # Directions this far from perpendicular (cosine) are numerical noise of a transform, not a shear.
 _PERPENDICULAR = 1e-4
@@ -119,9 +118,9 @@ def _worldMatrix(node, name):
     if transform is not None:
         if not transform.IsTransformToWorldLinear():
             raise MemorizationIndexError(
-                _("{name}: is under the non-linear transform {transform}; harden it or move the volume out of it.").format(
-                    name=name, transform=transform.GetName()
-                )
+                _(
+                    "{name}: is under the non-linear transform {transform}; harden it or move the volume out of it."
+                ).format(name=name, transform=transform.GetName())
             )
         transform.GetMatrixTransformToWorld(toWorld)
     vtk.vtkMatrix4x4.Multiply4x4(toWorld, ijkToRAS, ijkToRAS)
@@ -130,8 +129,8 @@ def _worldMatrix(node, name):
     directions = axes / np.where(lengths, lengths, 1)
     if not np.allclose(directions.T @ directions, np.eye(3), atol=_PERPENDICULAR):
         raise MemorizationIndexError(
-            _("{name}: its axes are not perpendicular (a transform shears it); resample it to a regular grid first.").format(
-                name=name
-            )
+            _(
+                "{name}: its axes are not perpendicular (a transform shears it); resample it to a regular grid first."
+            ).format(name=name)
         )
     return ijkToRAS

@@ -3,9 +3,8 @@
 import qt
 import slicer
 import vtk
-from slicer.i18n import tr as _
-
 from memorization_index.errors import MemorizationIndexError
+from slicer.i18n import tr as _
 
 from .Results import Results
 
@@ -49,6 +48,7 @@ class Widget:
         self.detach()
 
     def onParameterModified(self, _caller, _event):
+        """The scene's parameters were changed, by whomever."""
         self.update()
 
     def onChecked(self):
@@ -99,7 +99,11 @@ class Widget:
         """Build a reference from the chosen training volumes."""
         parameter = self._parameter
         self._run(
-            self.logic.startBuilding, _checked(self.ui.trainingSelector), parameter.referenceFolder, None, parameter.plane
+            self.logic.startBuilding,
+            _checked(self.ui.trainingSelector),
+            parameter.referenceFolder,
+            None,
+            parameter.plane,
         )
 
     def onInstall(self):

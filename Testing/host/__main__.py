@@ -5,7 +5,8 @@ import os
 import runpy
 import sys
 
-import slicer  # before Testing is on the path: slicer-core takes every folder called "slicer" on it for a part of itself
+# Before Testing is on the path: slicer-core takes every folder called "slicer" on it for a part of itself.
+import slicer
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

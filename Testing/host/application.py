@@ -121,7 +121,7 @@ sys.exit(subprocess.call([*{command!r}, *sys.argv[1:]]))
 
 
 def create():
-    """Make the application, its scene and its logics; set ``slicer.app``, ``slicer.mrmlScene`` and ``slicer.modules``."""
+    """Make the application, its scene and its logics: ``slicer.app``, ``slicer.mrmlScene``, ``slicer.modules``."""
     slicer.app = Application()
     scene, logic = slicer.vtkMRMLScene(), slicer.app.applicationLogic()
     crosshair = slicer.vtkMRMLCrosshairNode()

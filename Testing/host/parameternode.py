@@ -1,4 +1,4 @@
-"""``slicer.parameterNodeWrapper``, small: typed access to a ``vtkMRMLScriptedModuleNode`` and two-way binding of widgets.
+"""``slicer.parameterNodeWrapper``, small: typed access to a parameter node, and two-way binding of widgets.
 
 Types known here: int, float, bool, str, pathlib.Path, MRML nodes, lists of those; validators: Choice, WithinRange.
 Everything else raises when the class is decorated.
@@ -86,7 +86,7 @@ class _Node:
 
 
 class _List:
-    """``name.len`` and ``name.0``, ``name.1``, …; what is read is a tuple, so that changing it in place cannot get lost."""
+    """``name.len``, ``name.0``, ``name.1``, …; what is read is a tuple, so that a change in place cannot get lost."""
 
     default = ()
 
@@ -272,4 +272,6 @@ def parameterNodeWrapper(cls):
     reserved = [name for name in parameters if hasattr(_Wrapper, name) or name == "allParameters"]
     if reserved:
         raise ValueError(f"Cannot use reserved name {reserved[0]!r} in a parameterNodeWrapper")
-    return type(cls.__name__, (cls, _Wrapper), {**parameters, "__init__": _Wrapper.__init__, "allParameters": parameters})
+    return type(
+        cls.__name__, (cls, _Wrapper), {**parameters, "__init__": _Wrapper.__init__, "allParameters": parameters}
+    )

@@ -1,8 +1,8 @@
 """Real Qt (PySide6) behaving as PythonQt does inside Slicer: properties, ``connect`` by signature, ``name``.
 
-PySide6 offers ``label.text()`` and silently accepts ``label.enabled = False`` as a new Python attribute; PythonQt offers
-``label.text`` and sets the property. Tests on unpatched PySide6 would pass on code that does nothing in Slicer, and the
-other way round, so the real classes get PythonQt's face before anything imports ``qt``.
+PySide6 offers ``label.text()`` and silently accepts ``label.enabled = False`` as a new Python attribute; PythonQt
+offers ``label.text`` and sets the property. Tests on unpatched PySide6 would pass on code that does nothing in Slicer,
+and the other way round, so the real classes get PythonQt's face before anything imports ``qt``.
 """
 
 import inspect
@@ -92,7 +92,7 @@ def _signal(sender, signature):
 
 def _python_signals(sender):
     """(name, C++ arguments) of signals that stand-ins emit with Python objects where Slicer's have MRML classes."""
-    return getattr(type(sender), "mrmlSignals", set())
+    return getattr(type(sender), "mrmlSignals", frozenset())
 
 
 def _receiver(arguments):
@@ -116,7 +116,7 @@ def _disconnect(sender, signature, *receiver):
 
 
 def _patch_connect():
-    """PySide6 resolves ``instance.connect`` in C, so only ``__getattribute__`` can replace it (a few classes have one)."""
+    """PySide6 resolves ``instance.connect`` in C: only ``__getattribute__`` can replace it (a few classes have one)."""
     for cls in _qobject_classes():
         if "__getattribute__" in vars(cls):
             cls.__getattribute__ = _with_connect(cls.__getattribute__)
@@ -136,7 +136,7 @@ def _patch_names():
     cls = QtCore.QObject
     cls.name = property(lambda self: self.objectName, lambda self, value: self.setObjectName(value))
     cls.className = lambda self: self.metaObject().className()
-    cls.delete = lambda self: shiboken6.delete(self)
+    cls.delete = shiboken6.delete
 
 
 def install(loader):

@@ -1,6 +1,6 @@
 """``qt.QUiLoader`` that refuses what it does not know and makes the connections that MRML types hide from real Qt."""
 
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 from PySide6 import QtCore, QtUiTools
 

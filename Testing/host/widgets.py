@@ -94,7 +94,7 @@ class qMRMLWidget(Strict, QtWidgets.QWidget):
     """A widget that hands its scene on to the widgets that the .ui file connects to ``mrmlSceneChanged``."""
 
     mrmlSceneChanged = QtCore.Signal(object)
-    mrmlSignals = {("mrmlSceneChanged", "vtkMRMLScene*")}
+    mrmlSignals = frozenset({("mrmlSceneChanged", "vtkMRMLScene*")})
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -175,7 +175,7 @@ class qMRMLCheckableNodeComboBox(Strict, QtWidgets.QWidget):
 
 
 class qMRMLTableView(Strict, QtWidgets.QTableView):
-    """A table node as a spreadsheet. As in Slicer, the first row shows the names of columns unless the node says not."""
+    """A table node as a spreadsheet. As in Slicer, names of columns are in the first row unless the node says not."""
 
     def __init__(self, parent=None):
         super().__init__(parent)

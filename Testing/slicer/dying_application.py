@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import slicer
-
 from MemorizationIndexLib import Job
 
 events = []

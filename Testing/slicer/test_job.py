@@ -10,9 +10,8 @@ import unittest
 from pathlib import Path
 
 import slicer
-from testsupport import isAlive, waitUntil
-
 from MemorizationIndexLib import Job
+from testsupport import isAlive, waitUntil
 
 STAND_IN = Path(__file__).with_name("stand_in_worker.py")
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+from memorization_index import Reference
+from memorization_index.errors import MemorizationIndexError
+from MemorizationIndexLib import MemorizationIndexLogic, VolumeWriter
 from testsupport import (
     NEW,
     TRAINING,
@@ -20,10 +23,6 @@ from testsupport import (
     sharedReference,
     waitUntil,
 )
-
-from memorization_index import Reference
-from memorization_index.errors import MemorizationIndexError
-from MemorizationIndexLib import MemorizationIndexLogic, VolumeWriter
 
 PREFIX = "MemorizationIndex."
 
@@ -70,7 +69,9 @@ class ResultsTest(LogicTestCase):
             for name in set(expected) - {"path"}:
                 values = column(table, name)
                 if isinstance(values[0], float):  # the worker's tables have six digits
-                    np.testing.assert_allclose(values, np.asarray(expected[name], float), rtol=1e-5, atol=1e-6, err_msg=name)
+                    np.testing.assert_allclose(
+                        values, np.asarray(expected[name], float), rtol=1e-5, atol=1e-6, err_msg=name
+                    )
                 else:
                     self.assertEqual(values, [str(value) for value in expected[name]], name)
         self.assertEqual(column(volumes, "verdict"), ["copy", "no evidence"])
@@ -179,10 +180,7 @@ class MatchTest(LogicTestCase):
     def test_found_where_the_files_are_now(self):
         moved = self.folder / "elsewhere" / "training"
         shutil.copytree(self.shared / "training", moved)
-        with (self.reference / "volumes.csv").open(encoding="utf-8", newline="") as file:
-            files = {row["volume"]: row["files"] for row in csv.DictReader(file)}
-        original = Path(files["training2"])
-        hidden = original.with_suffix(".hidden")
+        original, hidden = self.shared / "training", self.shared / "hidden"
         original.rename(hidden)
         self.addCleanup(hidden.rename, original)
         copy = addVolume(TRAINING[2], "copy")

@@ -7,9 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from testsupport import SceneTestCase, addTransform, addVolume, rotation, texture
-
 from MemorizationIndexLib import VolumeWriter
+from testsupport import SceneTestCase, addTransform, addVolume, rotation, texture
 
 LPS = np.array([-1, -1, 1])  # files give places left–posterior–superior, the scene right–anterior–superior
 OBLIQUE = rotation(25, (0.3, 0.8, 0.2)) @ rotation(-40, (1, 0, 0))
@@ -104,7 +103,9 @@ class VolumeWriterTest(SceneTestCase):
 
     def test_vector_volume_is_refused(self):
         array = np.zeros((3, 4, 5, 3), np.uint8)
-        self.assertRefused(slicer.util.addVolumeFromArray(array, nodeClassName="vtkMRMLVectorVolumeNode"), "scalar volumes")
+        self.assertRefused(
+            slicer.util.addVolumeFromArray(array, nodeClassName="vtkMRMLVectorVolumeNode"), "scalar volumes"
+        )
 
     def test_several_components_are_refused(self):
         node = addVolume(np.zeros((3, 4, 5), np.uint8), "v")
@@ -116,7 +117,9 @@ class VolumeWriterTest(SceneTestCase):
 
     def test_labelmap_is_refused(self):
         array = np.zeros((3, 4, 5), np.uint8)
-        self.assertRefused(slicer.util.addVolumeFromArray(array, nodeClassName="vtkMRMLLabelMapVolumeNode"), "scalar volumes")
+        self.assertRefused(
+            slicer.util.addVolumeFromArray(array, nodeClassName="vtkMRMLLabelMapVolumeNode"), "scalar volumes"
+        )
 
     def test_empty_volume_is_refused(self):
         self.assertRefused(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"), "no voxels")

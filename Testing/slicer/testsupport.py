@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-
 from memorization_index import Reference
 from MemorizationIndexLib import VolumeWriter
 
