@@ -53,8 +53,8 @@ class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.panel = Widget(slicer.util.childWidgetVariables(form), self.logic, installer)
         self.panel.attach()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
 
     def cleanup(self):
         self.removeObservers()
@@ -64,19 +64,11 @@ class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def enter(self):
         self.panel.attach()
 
-    def exit(self):
-        self.panel.detach()
-
     def onSceneStartClose(self, _caller, _event):
         self.panel.detach()
 
-    def onSceneEndClose(self, _caller, _event):
-        if self.parent.isEntered:
-            self.panel.attach()
-
-    def onSceneEndImport(self, _caller, _event):
-        if self.parent.isEntered:
-            self.panel.attach()
+    def onSceneChanged(self, _caller, _event):
+        self.panel.attach()
 
     def onReload(self):
         """Forget the library's files too, so that edits in them take effect."""
@@ -112,12 +104,11 @@ class MemorizationIndexTest(ScriptedLoadableModuleTest):
 
 
 def _blobs(random, name):
-    """A volume of smooth random texture within a ball: different in every call."""
-    axes = np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing="ij")
-    waves = sum(
-        random.normal()
-        * np.cos(sum(f * axis for f, axis in zip(random.uniform(-12, 12, 3), axes, strict=True)) + random.uniform(0, 6))
-        for _wave in range(40)
-    )
-    ball = np.sqrt(sum(axis**2 for axis in axes)) < 0.85
-    return slicer.util.addVolumeFromArray(((waves + 20) * 20 * ball).astype(np.int16), name=name)
+    """A volume of smooth random texture within an ellipsoid: another one in every call."""
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in (14, 48, 48)], indexing="ij")
+    values = np.full(axes[0].shape, 10.0)
+    for _wave in range(40):
+        frequency, phase = random.uniform(-12, 12, 3), random.uniform(0, 6)
+        values += random.normal() * np.cos(sum(f * axis for f, axis in zip(frequency, axes, strict=True)) + phase)
+    inside = sum((axis / radius) ** 2 for axis, radius in zip(axes, random.uniform(0.6, 0.95, 3), strict=True)) < 1
+    return slicer.util.addVolumeFromArray((values * 20 * inside).astype(np.int16), name=name)

@@ -83,7 +83,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
                 _("{name}: has no matched training volume; score it first.").format(name=volumeNode.GetName())
             )
         parameter = self.getParameterNode()
-        node = TrainingVolumes(parameter.referenceFolder).load(name, trainingFolder)
+        node = TrainingVolumes(parameter.referenceFolder).load(name, _chosen(trainingFolder))
         Results(parameter).link({name: node})
         return node
 
@@ -97,7 +97,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
     def startBuilding(
         self, trainingNodes, referenceFolder, subjects=None, plane="axial", onEvent=None, onFinished=None
     ):
-        """Begin to build. ``subjects``: one a node; if not given, the subject hierarchy's patients, else each its own."""
+        """Begin to build. ``subjects``: one a node; if not given, patients of the subject hierarchy, else each its own."""
         folder = self._begin(referenceFolder)
         try:
             subjects = subjects or [_patient(node) for node in trainingNodes]
@@ -130,7 +130,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
     def _begin(self, referenceFolder):
         if self.busy:
             raise MemorizationIndexError(_("A run is going on; wait for it or stop it first."))
-        if Path(referenceFolder) == Path():
+        if not _chosen(referenceFolder):
             raise MemorizationIndexError(_("No reference is chosen; choose the folder of one, or build one."))
         self._folder = Path(tempfile.mkdtemp(prefix="MemorizationIndex-", dir=slicer.app.temporaryPath))
         return self._folder
@@ -146,7 +146,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
 
     def _trainingRoot(self, folder, trainingNodes, trainingFolder):
         """Where the worker finds the training images: the user's folder, or what is in the scene, else as built."""
-        if trainingFolder and Path(trainingFolder) != Path():
+        if _chosen(trainingFolder):
             return ["--training-root", Path(trainingFolder).absolute()]
         if not trainingNodes:
             return []
@@ -187,6 +187,11 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         [(state, message)] = outcome
         if state != "done":
             raise MemorizationIndexError(message or _("The run was stopped."))
+
+
+def _chosen(folder):
+    """The folder, or None where the user chose none (an empty path, which reads ".")."""
+    return None if folder is None or Path(folder) == Path() else Path(folder)
 
 
 def _present(nodes):

@@ -10,7 +10,11 @@ from .Results import Results
 
 
 class Widget:
-    """Ties the form ``ui`` to the ``logic`` and, between ``attach`` and ``detach``, to the scene's parameters."""
+    """Ties the form ``ui`` to the ``logic`` and to the scene's parameters.
+
+    It is tied to the parameter node for as long as a scene is open, not only while the panel is shown: ``connectGui``
+    of Slicer 5.10 cannot be undone, so that every further connection would stay.
+    """
 
     def __init__(self, ui, logic, installer):
         self.ui, self.logic, self.installer = ui, logic, installer
@@ -27,10 +31,12 @@ class Widget:
 
     def attach(self):
         """Show the scene's parameters and results."""
-        self.detach()
-        self._parameter = self.logic.getParameterNode()
-        self._guiTag = self._parameter.connectGui(self.ui)
-        self._observer = self._parameter.AddObserver(vtk.vtkCommand.ModifiedEvent, self.onParameterModified)
+        parameter = self.logic.getParameterNode()
+        if self._parameter is None or self._parameter.parameterNode is not parameter.parameterNode:
+            self.detach()
+            self._parameter = parameter
+            self._guiTag = parameter.connectGui(self.ui)
+            self._observer = parameter.AddObserver(vtk.vtkCommand.ModifiedEvent, self.onParameterModified)
         self.update()
 
     def detach(self):

@@ -143,7 +143,11 @@ class _Parameter:
         self.default = getattr(owner, name, self.serializer.default)
 
     def __get__(self, wrapper, _owner=None):
-        return self if wrapper is None else self.serializer.read(wrapper.parameterNode, self.name)
+        if wrapper is None:
+            return self
+        if not self.serializer.isIn(wrapper.parameterNode, self.name):  # closing the scene takes it away
+            self.serializer.write(wrapper.parameterNode, self.name, self.default)
+        return self.serializer.read(wrapper.parameterNode, self.name)
 
     def __set__(self, wrapper, value):
         for validator in self.validators:
@@ -194,7 +198,7 @@ class _Wrapper:
 
     def __init__(self, parameterNode):
         self.parameterNode = parameterNode
-        self._bindings, self._nextTag, self._updating = {}, 0, False
+        self._bindings, self._observers, self._nextTag, self._updating = {}, {}, 0, False
         for parameter in self.allParameters.values():
             for validator in parameter.validators:
                 validator.validate(parameter.default)
@@ -222,7 +226,7 @@ class _Wrapper:
             signal.connect(slot)
             bound.append((name, signal, slot, write))
         self._bindings[tag] = bound
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._updateGui())
+        self._observers[tag] = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._updateGui())
         return tag
 
     def _slot(self, name, read):
@@ -233,6 +237,7 @@ class _Wrapper:
         return changed
 
     def disconnectGui(self, tag):
+        self.RemoveObserver(self._observers.pop(tag))
         for _name, signal, slot, _write in self._bindings.pop(tag):
             signal.disconnect(slot)
 

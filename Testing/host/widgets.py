@@ -3,6 +3,9 @@
 They know only what is written here. Reading or setting anything else is an error, as are node types they do not hold.
 """
 
+import weakref
+
+import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
 
 
@@ -23,6 +26,22 @@ def _stored(kind, name, default):
     """A Qt property that is only remembered: the host has no use for it, Slicer has."""
     slot = f"_{name}"
     return QtCore.Property(kind, lambda self: getattr(self, slot, default), lambda self, v: setattr(self, slot, v))
+
+
+def _refreshAt(subject, event, widget):
+    """Refresh a widget at a VTK event.
+
+    The observer must not hold the widget, which holds the subject: VTK's Python wrapping clears an observer in such a
+    circle once nothing else holds the subject in Python, and calls it all the same while the subject lives in the scene.
+    """
+    reference = weakref.ref(widget)
+
+    def refresh(*_event):
+        target = reference()
+        if target is not None and shiboken6.isValid(target):
+            target._refresh()
+
+    return subject.AddObserver(event, refresh)
 
 
 # --- CTK -------------------------------------------------------------------------------------------------------------
@@ -140,7 +159,7 @@ class qMRMLCheckableNodeComboBox(Strict, QtWidgets.QWidget):
                 self._scene.RemoveObserver(tag)
         self._scene = scene
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent) if scene else ()
-        self._tags = [scene.AddObserver(event, lambda *_: self._refresh()) for event in events]
+        self._tags = [_refreshAt(scene, event, self) for event in events]
         self._refresh()
 
     def nodeCount(self):
@@ -197,7 +216,7 @@ class qMRMLTableView(Strict, QtWidgets.QTableView):
         if self._node:
             self._node.RemoveObserver(self._tag)
         self._node = node
-        self._tag = node.AddObserver("ModifiedEvent", lambda *_: self._refresh()) if node else None
+        self._tag = _refreshAt(node, "ModifiedEvent", self) if node else None
         self._refresh()
 
     def _refresh(self):

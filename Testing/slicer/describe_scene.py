@@ -13,7 +13,7 @@ def content(table):
     columns = {}
     for index in range(data.GetNumberOfColumns()):
         array = data.GetColumn(index)
-        columns[array.GetName()] = [repr(array.GetValue(row)) for row in range(array.GetNumberOfValues())]
+        columns[array.GetName()] = [array.GetValue(row) for row in range(array.GetNumberOfValues())]
     return columns
 
 

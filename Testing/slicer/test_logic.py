@@ -1,6 +1,7 @@
 """The logic over the scene, with the real worker: results, links, refusals, interruptions. No widget takes part."""
 
 import csv
+import hashlib
 import json
 import shutil
 import unittest
@@ -239,6 +240,17 @@ class RefusalTest(LogicTestCase):
         with (changed / "null.safetensors").open("ab") as file:
             file.write(b"x")
         self.assertFails(lambda: self.logic.score([addVolume(NEW, "new")], changed), "null.safetensors", "changed")
+
+    def test_reference_of_an_encoder_that_is_not_here(self):
+        other = self.folder / "other"
+        shutil.copytree(self.reference, other)
+        manifest = json.loads((other / "manifest.json").read_text(encoding="utf-8"))
+        manifest["encoder"]["name"] = "mri-core"
+        text = json.dumps(manifest)
+        (other / "manifest.json").write_text(text, encoding="utf-8")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        (other / "manifest.json.sha256").write_text(f"{digest}  manifest.json\n", encoding="utf-8")
+        self.assertFails(lambda: self.logic.score([addVolume(NEW, "new")], other), "mri-core")
 
     def test_one_run_at_a_time(self):
         self.start(addVolume(NEW, "new"))

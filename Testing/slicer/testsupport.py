@@ -53,7 +53,7 @@ def isAlive(pid):
 
 
 def texture(seed, shape=(14, 48, 48)):
-    """int16 array (K, J, I) of smooth random texture within an ellipsoid: a made-up head, another one for every seed."""
+    """int16 array (K, J, I) of smooth random texture within an ellipsoid: a made-up head, another for every seed."""
     random = np.random.default_rng(seed)
     axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
     volume = np.zeros(shape)
