@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from MemorizationIndexLib import Installer, MemorizationIndexLogic, Widget
+from MemorizationIndexLib import MemorizationIndexLogic, Widget
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -49,8 +49,7 @@ class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.layout.addWidget(form)
         form.setMRMLScene(slicer.mrmlScene)
         self.logic = MemorizationIndexLogic()
-        installer = Installer(Path(self.resourcePath("requirements.txt")))
-        self.panel = Widget(slicer.util.childWidgetVariables(form), self.logic, installer)
+        self.panel = Widget(slicer.util.childWidgetVariables(form), self.logic)
         self.panel.attach()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)

@@ -23,7 +23,7 @@ class Installer:
         missing = [f"{_package(requirement)} ({self._sizes[requirement]})" for requirement in self.missing()]
         if not missing:
             return ""
-        return _("Python packages to be installed from PyPI: {packages}.").format(packages=", ".join(missing))
+        return _("Python packages to be installed from PyPI first: {packages}.").format(packages=", ".join(missing))
 
     def install(self):
         """Ask, then install; True when nothing is missing any more. In testing mode nothing is installed."""

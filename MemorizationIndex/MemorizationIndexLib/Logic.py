@@ -10,6 +10,7 @@ from memorization_index.errors import MemorizationIndexError
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .Installer import Installer
 from .Job import Job
 from .Parameter import Parameter
 from .Results import Results
@@ -30,6 +31,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self):
         super().__init__()
+        self.installer = Installer(_MODULE_FOLDER / "Resources" / "requirements.txt")
         self._job, self._folder, self._observer = None, None, None
 
     def getParameterNode(self):
@@ -97,7 +99,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
     def startBuilding(
         self, trainingNodes, referenceFolder, subjects=None, plane="axial", onEvent=None, onFinished=None
     ):
-        """Begin to build. ``subjects``: one a node; if not given, patients of the subject hierarchy, else each its own."""
+        """Begin to build. ``subjects``: one a node; else the subject hierarchy's patients, else every node its own."""
         folder = self._begin(referenceFolder)
         try:
             subjects = subjects or [_patient(node) for node in trainingNodes]
@@ -130,6 +132,8 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
     def _begin(self, referenceFolder):
         if self.busy:
             raise MemorizationIndexError(_("A run is going on; wait for it or stop it first."))
+        if self.installer.missing():
+            raise MemorizationIndexError(self.installer.consentLine())
         if not _chosen(referenceFolder):
             raise MemorizationIndexError(_("No reference is chosen; choose the folder of one, or build one."))
         self._folder = Path(tempfile.mkdtemp(prefix="MemorizationIndex-", dir=slicer.app.temporaryPath))

@@ -16,8 +16,8 @@ class Widget:
     of Slicer 5.10 cannot be undone, so that every further connection would stay.
     """
 
-    def __init__(self, ui, logic, installer):
-        self.ui, self.logic, self.installer = ui, logic, installer
+    def __init__(self, ui, logic):
+        self.ui, self.logic = ui, logic
         self._parameter, self._guiTag, self._observer, self._updating = None, None, None, False
         ui.applyButton.connect("clicked()", self.onApply)
         ui.buildButton.connect("clicked()", self.onBuild)
@@ -75,7 +75,7 @@ class Widget:
             self._updating = False
             if ui.volumeTableView.mrmlTableNode() is not parameter.volumeTable:
                 ui.volumeTableView.setMRMLTableNode(parameter.volumeTable)
-        missing = self.installer.consentLine()
+        missing = self.logic.installer.consentLine()
         ui.installLabel.text = missing
         ui.installLabel.visible = ui.installButton.visible = bool(missing)
         ready = parameter is not None and not missing
@@ -114,7 +114,7 @@ class Widget:
 
     def onInstall(self):
         """Install what is missing, after asking."""
-        self.installer.install()
+        self.logic.installer.install()
         self.update()
 
     def onLoadMatch(self):

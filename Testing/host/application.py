@@ -86,10 +86,11 @@ class Application(Strict, qt.QApplication):
         """``PythonSlicer`` and ``Slicer``: as in Slicer, a launcher that starts the real program as its child."""
         folder = os.path.join(self.temporaryPath, "bin")
         os.mkdir(folder)
+        python = [sys.executable, *(["-S"] if sys.flags.no_site else [])]  # the packages that this process has
         for name, arguments in (("PythonSlicer", []), ("Slicer", [_MAIN])):
             path = os.path.join(folder, name)
             with open(path, "w", encoding="utf-8") as file:
-                file.write(_LAUNCHER.format(python=sys.executable, command=[sys.executable, *arguments]))
+                file.write(_LAUNCHER.format(python=sys.executable, command=[*python, *arguments]))
             os.chmod(path, 0o755)
         os.environ["PATH"] = folder + os.pathsep + os.environ["PATH"]
         return os.path.join(folder, "Slicer")

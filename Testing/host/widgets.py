@@ -32,7 +32,7 @@ def _refreshAt(subject, event, widget):
     """Refresh a widget at a VTK event.
 
     The observer must not hold the widget, which holds the subject: VTK's Python wrapping clears an observer in such a
-    circle once nothing else holds the subject in Python, and calls it all the same while the subject lives in the scene.
+    circle once nothing else in Python holds the subject, and calls it all the same while the subject is in the scene.
     """
     reference = weakref.ref(widget)
 
