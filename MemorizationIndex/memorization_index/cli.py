@@ -105,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     encoders = commands.add_parser("encoders", help="list the encoders")
     encoders.set_defaults(run=_encoders)
+    demo = commands.add_parser("demo", help="make scans, plant copies, build, score, and count what is found")
+    demo.add_argument("--out", metavar="DIR", default="memorization-index-demo", help="folder to write everything to")
+    demo.add_argument("--seed", type=int, default=0, help="seed of the made scans and the planting (default 0)")
+    _add_common(demo)
+    demo.set_defaults(run=_demo)
     return parser
 
 
@@ -226,4 +231,17 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
 
 def _encoders(options: argparse.Namespace, progress: Progress) -> int:
     print("spectral    embedded; no weights, no torch (435 numbers a slice)")
+    return DONE
+
+
+def _demo(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.demo import run_demo, table
+
+    result = run_demo(options.out, options.seed, device=options.device, progress=progress)
+    progress.close()
+    out = Path(options.out).absolute()
+    if isinstance(progress, JsonProgress):
+        progress.event("done", command="demo", out=str(out), counts=result["total"], seconds=result["seconds"])
+    else:
+        print(f"{table(result)}\n{result['seconds']:.0f} s. Report: {out / 'report.html'}")
     return DONE

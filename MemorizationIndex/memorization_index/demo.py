@@ -48,6 +48,7 @@ def run_demo(
     training_subjects: int = 30,
     held_out_subjects: int = 12,
     copies: int = 4,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Make a cohort, plant copies and controls, build, score; return (and write) how many were found.
@@ -72,8 +73,8 @@ def run_demo(
     )
     planted = _plant(cohort, held_out, out / "synthetic", copies=copies, seed=seed, progress=progress)
     _write_truth(planted, out / "truth.csv")
-    Reference.build(cohort, out / "reference", seed=seed, progress=progress)
-    scores = Reference.open(out / "reference").score([p.path for p in planted], progress=progress)
+    Reference.build(cohort, out / "reference", device=device, seed=seed, progress=progress)
+    scores = Reference.open(out / "reference").score([p.path for p in planted], device=device, progress=progress)
     scores.write(out)
     result = {
         "version": __version__,

@@ -8,10 +8,10 @@ import platform
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from memorization_index._version import __version__
 from memorization_index.building import make_describer
 from memorization_index.bundle import write_csv
 from memorization_index.calibration import oni, q_values
-from memorization_index.cohort import Entry, Skipped, find_volumes
+from memorization_index.channels import Describer
+from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.pictures import Pictures, draw
@@ -29,7 +30,7 @@ from memorization_index.reference import Reference
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verdicts import MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
-from memorization_index.volumes import square_images
+from memorization_index.volumes import IMAGE_PLANE, SliceStack, looks_flat, square_images
 
 SLICE_COLUMNS = (
     "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "q_value", "match_subject", "match_volume",
@@ -101,6 +102,15 @@ class Scores:
         return cls(slices, volumes, run, pictures)
 
 
+@dataclass(frozen=True)
+class Query:
+    """What is examined: the slices of one volume, under a name and (where it was read) the path of its file."""
+
+    name: str
+    stack: SliceStack
+    path: str = ""
+
+
 def score(
     reference: Reference,
     inputs: Sequence[str | Path],
@@ -108,43 +118,88 @@ def score(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Scores:
-    """Score every foreground slice of the query volumes, verify the matches, and judge the volumes (METHOD §3)."""
+    """Score every foreground slice of the query volumes, verify the matches, and judge the volumes (METHOD §3).
+
+    A run of 2-D images only may be examined with a reference of volumes; an image *among* volumes is skipped.
+    """
     progress = progress or Progress()
-    started = time.monotonic()
     cohort = find_volumes(inputs)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
-    describer = make_describer(reference.manifest["encoder"]["name"], None, device)
-    if describer.fingerprint != reference.manifest["encoder"]["fingerprint"]:
-        raise MemorizationIndexError(
-            f"The reference was built with another {describer.name} encoder "
-            f"({reference.manifest['encoder']['fingerprint']}) than this one ({describer.fingerprint}); expected the "
-            f"same, so build the reference again or use the encoder that it was built with."
-        )
+    failed = list(cohort.skipped)
+    only_images = bool(cohort.entries) and all(looks_flat(entry.files) for entry in cohort.entries)
+    plane = IMAGE_PLANE if only_images else reference.plane
+
+    def queries() -> Iterator[Query]:
+        for entry in cohort.entries:
+            try:
+                _, stack = read_slices(entry, plane)
+            except MemorizationIndexError as error:
+                failed.append(Skipped(str(entry.path), str(error)))
+                progress.skipped(str(entry.path), str(error))
+                progress.advance()
+                continue
+            yield Query(entry.name, stack, str(entry.path))
+
+    progress.begin("comparing with the training set", len(cohort.entries), "volumes")
+    return score_queries(reference, queries(), failed, training_root, device, progress)
+
+
+def score_queries(
+    reference: Reference,
+    queries: Iterable[Query],
+    skipped: Sequence[Skipped] = (),
+    training_root: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Scores:
+    """Score slices that are in memory (or come from an iterator); ``skipped`` is read after the last query.
+
+    Raises :class:`MemorizationIndexError` where there is nothing to score or the encoder is another one.
+    """
+    progress = progress or Progress()
+    started = time.monotonic()
+    describer = _describer_of(reference, device)
     with tempfile.TemporaryFile() as images:
-        queries, failed = _retrieve(reference, cohort.entries, describer, images, progress)
-        if not queries:
+        found = _retrieve(reference, queries, describer, images, progress)
+        if not found:
             raise MemorizationIndexError(
                 "No query image could be scored"
-                + (f"; the first reason: {failed[0].reason}" if failed else "; check the paths.")
+                + (
+                    f"; the first reason: {skipped[0].reason}"
+                    if skipped
+                    else "; expected at least one, so check the paths."
+                )
             )
         training = TrainingImages(reference.volumes, reference.plane, training_root, progress)
-        stored = np.memmap(
-            images, np.float16, "r", shape=(sum(len(q.numbers) for q in queries), INPUT_SIZE, INPUT_SIZE)
-        )
-        rows, views = np.concatenate([q.rows for q in queries]), np.concatenate([q.views for q in queries])
+        shape = (sum(len(q.similarity) for q in found), INPUT_SIZE, INPUT_SIZE)
+        stored = np.memmap(images, np.float16, "r", shape=shape)
+        rows, views = np.concatenate([q.rows for q in found]), np.concatenate([q.views for q in found])
         pairs = verify(stored, Candidates(rows, views, describer.views()), reference, training, progress)
-        slices = _slice_table(reference, queries, pairs)
-        volumes = _volume_table(reference, queries, slices)
-        run = _run(reference, slices, volumes, cohort.skipped + failed, training)
+        slices = _slice_table(reference, found, pairs)
+        volumes = _volume_table(reference, found, slices)
+        run = _run(reference, slices, volumes, skipped, training)
         run["seconds"] = round(time.monotonic() - started, 1)
         return Scores(slices, volumes, run, draw(slices, volumes, stored, pairs, reference, training))
 
 
+def _describer_of(reference: Reference, device: str) -> Describer:
+    expected = reference.manifest["encoder"]
+    describer = make_describer(expected["name"], None, device)
+    if describer.fingerprint != expected["fingerprint"]:
+        raise MemorizationIndexError(
+            f"The reference was built with another {describer.name} encoder ({expected['fingerprint']}) than this one "
+            f"({describer.fingerprint}); expected the same, so build the reference again or use that encoder."
+        )
+    return describer
+
+
 @dataclass(frozen=True)
-class _Query:
-    entry: Entry
-    fingerprint: str
+class _Retrieved:
+    """A query's names and slice numbers, and what retrieval found for each of its slices."""
+
+    name: str
+    path: str
     plane: str
     numbers: NDArray[np.int64]
     similarity: NDArray[np.float64]
@@ -154,29 +209,21 @@ class _Query:
 
 
 def _retrieve(
-    reference: Reference, entries: Sequence[Entry], describer: Any, images: Any, progress: Progress
-) -> tuple[list[_Query], list[Skipped]]:
-    """Read, describe and search every query; its slices' images are appended to the file ``images``."""
-    queries, failed = [], []
-    progress.begin("comparing with the training set", len(entries), "volumes")
-    for entry in entries:
-        try:
-            volume, stack = read_slices(entry, reference.plane)
-        except MemorizationIndexError as error:
-            failed.append(Skipped(str(entry.path), str(error)))
-            progress.skipped(str(entry.path), str(error))
-            progress.advance()
-            continue
+    reference: Reference, queries: Iterable[Query], describer: Describer, images: IO[bytes], progress: Progress
+) -> list[_Retrieved]:
+    """Describe and search every query; its slices' images are appended to the file ``images``."""
+    result = []
+    for query in queries:
         found = []
-        for part in stack.batches():
+        for part in query.stack.batches():
             found.append(reference.retriever.search(describer.describe_views(part)))
             images.write(square_images(part, INPUT_SIZE).astype(np.float16).tobytes())
-        queries.append(
-            _Query(
-                entry,
-                volume.fingerprint,
-                stack.plane,
-                stack.numbers,
+        result.append(
+            _Retrieved(
+                query.name,
+                query.path,
+                query.stack.plane,
+                query.stack.numbers,
                 np.concatenate([f.similarity for f in found]),
                 np.concatenate([f.rows for f in found]),
                 np.concatenate([f.views for f in found]),
@@ -185,10 +232,10 @@ def _retrieve(
         )
         progress.advance()
     images.flush()
-    return queries, failed
+    return result
 
 
-def _slice_table(reference: Reference, queries: Sequence[_Query], pairs: Sequence[Pair | None]) -> Columns:
+def _slice_table(reference: Reference, queries: Sequence[_Retrieved], pairs: Sequence[Pair | None]) -> Columns:
     similarity = np.concatenate([q.similarity for q in queries])
     nearest = np.concatenate([q.rows[:, 0] for q in queries])
     null = reference.null
@@ -201,7 +248,7 @@ def _slice_table(reference: Reference, queries: Sequence[_Query], pairs: Sequenc
     rows = np.array([pair.row if pair else n for pair, n in zip(pairs, nearest, strict=True)], np.int64)
     matched = [reference.volumes[v] for v in reference.slice_volume[rows]]
     return {
-        "volume": np.array([q.entry.name for q in queries for _ in q.numbers], object),
+        "volume": np.array([q.name for q in queries for _ in q.numbers], object),
         "plane": np.array([q.plane for q in queries for _ in q.numbers], object),
         "slice": np.concatenate([q.numbers for q in queries]),
         "similarity": similarity,
@@ -220,7 +267,7 @@ def _slice_table(reference: Reference, queries: Sequence[_Query], pairs: Sequenc
     }
 
 
-def _volume_table(reference: Reference, queries: Sequence[_Query], slices: Columns) -> Columns:
+def _volume_table(reference: Reference, queries: Sequence[_Retrieved], slices: Columns) -> Columns:
     rows = []
     start = 0
     for query in queries:
@@ -234,7 +281,7 @@ def _volume_table(reference: Reference, queries: Sequence[_Query], slices: Colum
     return {name: columns[name] for name in VOLUME_COLUMNS}
 
 
-def _volume_row(reference: Reference, query: _Query, own: Columns) -> dict[str, Any]:
+def _volume_row(reference: Reference, query: _Retrieved, own: Columns) -> dict[str, Any]:
     count = len(query.numbers)
     calibrated = reference.null.is_calibrated
     mi, p = np.nan, np.nan
@@ -243,8 +290,8 @@ def _volume_row(reference: Reference, query: _Query, own: Columns) -> dict[str, 
     flagged = own["flagged"]
     subject, volume = _main_match(own, flagged)
     return {
-        "volume": query.entry.name,
-        "path": str(query.entry.path),
+        "volume": query.name,
+        "path": query.path,
         "n_slices": count,
         "n_flagged": int(flagged.sum()),
         "mi_max": float(own["mi"].max()),

@@ -130,6 +130,28 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
     return volume
 
 
+def looks_flat(files: Sequence[Path]) -> bool:
+    """Whether the files of an entry hold 2-D images, by name or header alone; False where that cannot be read."""
+    path, name = files[0], files[0].name.lower()
+    if name.endswith(IMAGE_SUFFIXES):
+        return True
+    if len(files) > 1:
+        return False
+    try:
+        if name.endswith(".npy"):
+            shape: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        else:
+            import SimpleITK as sitk
+
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            shape = reader.GetSize()
+    except (OSError, ValueError, RuntimeError):
+        return False
+    return sum(side != 1 for side in shape) <= 2
+
+
 def _read(path: Path | Sequence[Path]) -> Volume:
     if not isinstance(path, Path):
         if all(p.name.lower().endswith(IMAGE_SUFFIXES) for p in path):

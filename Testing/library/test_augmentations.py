@@ -94,6 +94,14 @@ def test_a_volume_gets_one_draw(name):
         np.testing.assert_allclose(volume[0], apply(name, image, 2, partner), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [n for n in EVERY if AUGMENTATIONS[n].family in ("blur", "compression", "tone")])
+def test_slices_of_a_volume_do_not_mix(name):
+    image = head(64, 80)
+    volume = augment_volume(np.stack([image, 0 * image, image]), name, rng())
+    assert volume[1].max() == 0
+    np.testing.assert_array_equal(volume[0], volume[2])
+
+
 def test_registry():
     assert set(PUBLISHED) == {
         "identity",
@@ -195,6 +203,8 @@ def test_bias_field_is_smooth_and_attenuates(seed):
     assert field.max() == pytest.approx(1.0, abs=1e-3)
     assert np.abs(np.diff(field, axis=0)).max() < 0.015, "no steps"
     assert np.std(field) > 0.05
+    bends = np.diff(np.sign(np.diff(field[:, 100])))
+    assert np.count_nonzero(bends) <= 3, "a coil's field has few extremes across the image"
 
 
 @pytest.mark.parametrize("percent", [0.45, 0.9])
