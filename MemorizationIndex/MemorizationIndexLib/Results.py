@@ -22,6 +22,8 @@ ATTRIBUTES = {
 MATCH_ROLE = "MemorizationIndexMatch"
 #: Role of the node reference from a scored volume to the volume table that has its row.
 TABLE_ROLE = "MemorizationIndexTable"
+# What a reader looks for comes first in the volume table.
+_FIRST = ["volume", "verdict", "match_subject", "match_volume"]
 _NUMBERS = {
     "slice", "similarity", "mi", "mi_max", "oni", "p_value", "q_value", "match_slice", "ncc", "layer_agreement",
     "n_slices", "n_flagged", "agreement", "flagged",
@@ -44,10 +46,12 @@ class Results:
         """
         self.clear()
         slices, volumes = _read(folder / "slices.csv"), _read(folder / "volumes.csv")
+        del volumes["path"]  # of a file that is gone when the worker is
         volumes["reason"] = [""] * len(volumes["volume"])
         for name, reason in skipped.items():
             for column, values in volumes.items():
                 values.append({"volume": name, "verdict": "skipped", "reason": reason}.get(column, ""))
+        volumes = {name: volumes[name] for name in [*_FIRST, *(name for name in volumes if name not in _FIRST)]}
         parameter = self.parameter
         parameter.sliceTable = _table(parameter.sliceTable, _("MemorizationIndex slices"), slices)
         parameter.volumeTable = _table(parameter.volumeTable, _("MemorizationIndex volumes"), volumes)

@@ -82,8 +82,9 @@ class ctkCollapsibleButton(Strict, QtWidgets.QWidget):
     def paintEvent(self, event):
         painter = QtGui.QPainter(self)
         bar = QtCore.QRect(0, 0, self.width, self._TITLE - 4)
-        painter.fillRect(bar, self.palette.color(QtGui.QPalette.ColorRole.Button))
-        painter.drawText(bar.adjusted(6, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, self._text)
+        painter.fillRect(bar, self.palette.color(QtGui.QPalette.ColorRole.Midlight).darker(112))
+        title = f"{'▸' if self._collapsed else '▾'}  {self._text}"
+        painter.drawText(bar.adjusted(6, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, title)
         painter.end()
 
 
