@@ -70,6 +70,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         def finish():
             parameter = self.getParameterNode()
             parameter.referenceFolder = Path(referenceFolder)
+            parameter.trainingFolder = _chosen(trainingFolder) or Path()
             parameter.volumes = _present(queries.written)
             results = Results(parameter)
             results.show(folder / "scores", queries.written, queries.skipped)

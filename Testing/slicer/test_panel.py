@@ -17,7 +17,7 @@ class PanelTestCase(SceneTestCase):
         self.reference = sharedReference() / "reference"
         slicer.mrmlScene.Clear(0)
         self.widget = slicer.util.getModuleWidget(MODULE)
-        self.widget.parent.enter()
+        self.widget.enter()
         self.addCleanup(self.leave)
         self.use(self.widget)
 
@@ -29,7 +29,6 @@ class PanelTestCase(SceneTestCase):
     def leave(self):
         self.logic.stop()
         self.logic.wait()
-        slicer.util.getModuleWidget(MODULE).parent.exit()
 
     def check(self, selector, *nodes):
         for node in nodes:
@@ -113,10 +112,9 @@ class SceneTest(PanelTestCase):
         first, second = addVolume(NEW, "first"), addVolume(NEW, "second")
         self.ui.planeSelector.setCurrentText("coronal")
         self.check(self.ui.volumeSelector, second)
-        self.widget.parent.exit()
         parameter = self.logic.getParameterNode()
         self.assertEqual((parameter.plane, list(parameter.volumes)), ("coronal", [second]))
-        self.widget.parent.enter()
+        self.widget.enter()
         self.assertEqual(self.ui.planeSelector.currentText, "coronal")
         self.assertEqual(self.ui.volumeSelector.checkState(first), qt.Qt.Unchecked)
         self.assertEqual(self.ui.volumeSelector.checkState(second), qt.Qt.Checked)
@@ -168,9 +166,8 @@ class LifeTest(PanelTestCase):
         old, oldLibrary = self.widget.panel, sys.modules["MemorizationIndexLib.Widget"]
         self.widget.onReload()
         self.use(getattr(slicer.modules, MODULE + "Widget"))
-        self.addCleanup(self.widget.parent.exit)
         self.assertIsNot(sys.modules["MemorizationIndexLib.Widget"], oldLibrary, "the library is read again too")
-        self.widget.parent.enter()
+        self.widget.enter()
         node = addVolume(NEW, "new")
         self.check(self.widget.panel.ui.volumeSelector, node)
         self.assertEqual(list(self.logic.getParameterNode().volumes), [node])
