@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_build(commands)
     _add_score(commands)
+    _add_evaluate(commands)
     verify = commands.add_parser("verify", help="check every file of a reference against its checksum")
     verify.add_argument("reference", metavar="REF", type=Path)
     verify.set_defaults(run=_verify)
@@ -146,6 +147,26 @@ def _add_score(commands: Any) -> None:
     score.add_argument("--fail-on", choices=("copy",), help="exit with 3 when a volume's verdict is copy")
     _add_common(score)
     score.set_defaults(run=_score)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure detection and false alarms on a cohort of your own")
+    evaluate.add_argument("cohort", metavar="COHORT", nargs="+", help="real scans: files, folders, or CSV/TSV tables")
+    evaluate.add_argument("--out", metavar="DIR", required=True, help="folder to write tables to")
+    evaluate.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
+    evaluate.add_argument("--plane", choices=("axial", "coronal", "sagittal", "native"), default="native")
+    evaluate.add_argument("--splits", type=int, default=1, help="random splits by subject, pooled (default 1)")
+    evaluate.add_argument("--training-subjects", type=int, metavar="N", help="subjects to train on (default 2 of 3)")
+    evaluate.add_argument("--volumes", type=int, default=30, help="copies and controls an augmentation (default 30)")
+    evaluate.add_argument("--slices", type=int, default=12, help="slices of each, evenly spaced (default 12)")
+    evaluate.add_argument(
+        "--augmentations", default="published", metavar="NAMES", help="published (default), all, or names with commas"
+    )
+    evaluate.add_argument("--encoder", default="spectral", metavar="NAME", help="as in build")
+    evaluate.add_argument("--weights", metavar="FILE", help="as in build")
+    evaluate.add_argument("--seed", type=int, default=0, help="seed of splits and augmentations (default 0)")
+    _add_common(evaluate)
+    evaluate.set_defaults(run=_evaluate)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -201,6 +222,32 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
         print(f"{scores.run['counts']['volumes']} volumes: {summary}. Report: {out / 'report.html'}")
     return COPIES_FOUND if options.fail_on == "copy" and verdicts["copy"] else DONE
+
+
+def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.evaluation.augmentations import named
+    from memorization_index.evaluation.benchmark import Plan, evaluate, markdown
+
+    started = time.monotonic()
+    plan = Plan(
+        splits=options.splits,
+        training_subjects=options.training_subjects,
+        volumes=options.volumes,
+        slices=options.slices,
+        augmentations=named(options.augmentations),
+        plane=options.plane,
+        encoder=options.encoder,
+        weights=options.weights,
+        seed=options.seed,
+    )
+    result = evaluate(options.cohort, options.out, plan, options.subjects, progress)
+    progress.close()
+    if isinstance(progress, JsonProgress):
+        out = str(Path(options.out).absolute())
+        progress.event("done", command="evaluate", out=out, all=result["all"], seconds=_since(started))
+    else:
+        print(markdown(result), end="")
+    return DONE
 
 
 def _since(started: float) -> float:
