@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "watch_stdin", False):
         _stop_when_stdin_closes(progress)
     if isinstance(progress, JsonProgress):
-        progress.event("start", command=options.command, version=__version__)
+        progress.event("start", command=options.command, version=__version__, pid=os.getpid())
     command: Callable[[argparse.Namespace, Progress], int] = options.run
     try:
         return command(options, progress)
