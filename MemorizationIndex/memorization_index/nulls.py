@@ -18,7 +18,7 @@ from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.retrieval import Retriever
 from memorization_index.spectral import INPUT_SIZE
-from memorization_index.verification import Candidates, Pair, TrainingImages, verify
+from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import square_images
 from memorization_index.whitening import Moments, Whitening, merged
 
@@ -34,8 +34,6 @@ NULL_SUBJECTS = 100
 NULL_SLICES_AT_MOST = 20_000
 #: Slices of the null that are also verified, at most.
 VERIFIED_SLICES = 1000
-#: A training slice whose best match in *another* subject reaches this NCC is a duplicate, and leaves the null.
-DUPLICATE_NCC = 0.97
 
 
 @dataclass
@@ -162,7 +160,7 @@ class NullBuilder:
         is_duplicate = np.zeros(len(volume), bool)
         found = set()
         for pair, i in zip(pairs, checked, strict=True):
-            if pair is not None and (pair.match.is_exact or pair.match.ncc >= DUPLICATE_NCC):
+            if pair is not None and (pair.match.is_exact or pair.match.ncc >= CERTAIN_NCC):
                 is_duplicate[i] = True
                 names = sorted((self.volumes[volume[i]].name, self.volumes[self.slice_volume[pair.row]].name))
                 found.add((names[0], names[1]))

@@ -23,7 +23,7 @@ from memorization_index.bundle import write_csv
 from memorization_index.cohort import Entry, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED, augment_volume
+from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED, SMALLEST_SIDE, augment_volume
 from memorization_index.evaluation.statistics import auc, subject_interval
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
@@ -144,7 +144,10 @@ class _Chosen:
 
 
 def _chosen(entries: Sequence[Entry], subjects: Sequence[str], plan: Plan, plane: str) -> list[_Chosen]:
-    """The first volume of up to ``plan.volumes`` subjects, thinned to ``plan.slices`` evenly spaced slices."""
+    """The first volume of up to ``plan.volumes`` subjects, thinned to ``plan.slices`` evenly spaced slices.
+
+    Volumes whose slices are too small to be augmented are passed over.
+    """
     first: dict[str, Entry] = {}
     for entry in entries:
         first.setdefault(entry.subject, entry)
@@ -155,6 +158,8 @@ def _chosen(entries: Sequence[Entry], subjects: Sequence[str], plan: Plan, plane
         try:
             _, stack = read_slices(first[subject], plane)
         except MemorizationIndexError:
+            continue
+        if min(stack.images[0].shape) < SMALLEST_SIDE:
             continue
         keep = np.unique(np.linspace(0, len(stack.images) - 1, plan.slices).round().astype(int))
         images = [normalized(stack.images[i]) for i in keep]
