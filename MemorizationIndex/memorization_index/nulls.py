@@ -16,7 +16,7 @@ from memorization_index.encoding import read_slices
 from memorization_index.neighbors import Index
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
-from memorization_index.retrieval import Retriever
+from memorization_index.retrieval import Retrieved, Retriever, channel_scales, concatenated, joined
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import square_images
@@ -38,11 +38,12 @@ VERIFIED_SLICES = 1000
 
 @dataclass
 class NullResult:
-    """The null, the NCC of its verified matches ``(k,)``, and the pairs of training volumes that are duplicates."""
+    """The null, the NCC of its verified matches ``(k,)``, duplicate pairs of training volumes, scales of channels."""
 
     null: Null
     ncc: NDArray[np.float64]
     duplicates: list[tuple[str, str]] = field(default_factory=list)
+    scales: dict[str, float] = field(default_factory=dict)
 
 
 def hashed(text: str, seed: int) -> int:
@@ -92,7 +93,8 @@ class NullBuilder:
         result = {}
         for channel, parts in self.reference.features.items():
             joined = np.concatenate(parts)
-            result[channel] = {int(f): Moments.of(joined[row_fold == f]) for f in np.unique(row_fold)}
+            cells = self.describer.cells[channel]
+            result[channel] = {int(f): Moments.of(joined[row_fold == f], cells) for f in np.unique(row_fold)}
         return result
 
     def build(self, moments: dict[str, dict[int, Moments]], entries: dict[str, Entry]) -> NullResult:
@@ -117,22 +119,18 @@ class NullBuilder:
         # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
         # closer to each other than queries do to training slices that it was fitted on.
         own_fold = (self.fold == self.fold[volume])[self.slice_volume]
-        found = [retriever.search(self.describer.describe_views(part), own_fold) for part in stack.batches()]
+        found = [retriever.examine(self.describer, part, own_fold) for part in stack.batches()]
         self.progress.advance()
-        return _NullPart(
-            volume,
-            square_images(stack, INPUT_SIZE).astype(np.float16),
-            np.concatenate([f.similarity for f in found]),
-            np.concatenate([f.rows for f in found]),
-            np.concatenate([f.views for f in found]),
-        )
+        return _NullPart(volume, square_images(stack, INPUT_SIZE).astype(np.float16), found)
 
     def _collect(self, parts: list[_NullPart]) -> NullResult:
-        similarity = np.concatenate([p.similarity for p in parts])
-        rows, views = np.concatenate([p.rows for p in parts]), np.concatenate([p.views for p in parts])
-        volume = np.concatenate([np.full(len(p.similarity), p.volume) for p in parts]).astype(np.int64)
+        nearest = concatenated([found for part in parts for found in part.found])
+        scales = channel_scales({channel: one.similarity[:, 0] for channel, one in nearest.items()})
+        found = joined(nearest, scales)
+        similarity, rows, views = found.similarity, found.rows, found.views
+        volume = np.concatenate([np.full(len(p.images), p.volume) for p in parts]).astype(np.int64)
         images = np.concatenate([p.images for p in parts])
-        checked = self._worth_verifying(similarity, self.subject[volume])
+        checked = self._worth_verifying(similarity)
         training = TrainingImages(self.volumes, self.reference.plane, None, self.progress)
         candidates = Candidates(rows[checked], views[checked], self.describer.views())
         pairs = verify(images[checked], candidates, self.reference, training, self.progress)
@@ -142,9 +140,10 @@ class NullBuilder:
             similarity[keep], self.subject[volume[keep]], volume[keep], self.reference.slice_position[rows[keep, 0]]
         )
         ncc = [p.match.ncc for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
-        return NullResult(null, np.array(ncc), duplicates)
+        return NullResult(null, np.array(ncc), duplicates, scales)
 
-    def _worth_verifying(self, similarity: NDArray[np.float64], subject: NDArray[np.int64]) -> NDArray[np.int64]:
+    @staticmethod
+    def _worth_verifying(similarity: NDArray[np.float64]) -> NDArray[np.int64]:
         """An even sample of the null, and every slice so similar that it may be a duplicate."""
         step = max(1, -(-len(similarity) // VERIFIED_SLICES))
         even = np.arange(0, len(similarity), step)
@@ -171,6 +170,4 @@ class NullBuilder:
 class _NullPart:
     volume: int
     images: NDArray[np.float16]
-    similarity: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    views: NDArray[np.int64]
+    found: list[Retrieved]

@@ -27,7 +27,7 @@ from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED
 from memorization_index.evaluation.statistics import auc, subject_interval
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
-from memorization_index.scoring import Query, Scores, score_queries
+from memorization_index.scoring import Options, Query, Scores, score_queries
 from memorization_index.volumes import SliceStack, normalized
 
 COLUMNS = (
@@ -48,6 +48,8 @@ class Plan:
     plane: str = "native"
     encoder: str = "spectral"
     weights: str | None = None
+    device: str = "auto"
+    cache: str | None = None
     seed: int = 0
 
 
@@ -111,7 +113,14 @@ def _split(
         rows = [[f, e.subject, e.name] for e in entries if e.subject in training for f in map(str, e.files)]
         write_csv(table, ["path", "subject", "volume"], [[str(Path(r[0]).absolute()), *r[1:]] for r in rows])
         reference = Reference.build(
-            table, plane=plan.plane, encoder=plan.encoder, weights=plan.weights, seed=plan.seed, progress=progress
+            table,
+            plane=plan.plane,
+            encoder=plan.encoder,
+            weights=plan.weights,
+            device=plan.device,
+            cache=plan.cache,
+            seed=plan.seed,
+            progress=progress,
         )
     copies = _chosen(entries, order[:count], plan, reference.plane)
     controls = _chosen(entries, order[count:], plan, reference.plane)
@@ -120,7 +129,9 @@ def _split(
     for name in plan.augmentations:
         for kind, chosen in (("copy", copies), ("control", controls)):
             progress.begin(f"split {number + 1} of {plan.splits}: {name}, {kind}", len(chosen), "volumes")
-            scores = score_queries(reference, _augmented(chosen, name, [plan.seed, number]), progress=progress)
+            options = Options(device=plan.device, cache=None if plan.cache is None else Path(plan.cache))
+            queries = _augmented(chosen, name, [plan.seed, number])
+            scores = score_queries(reference, queries, options=options, progress=progress)
             one = {"split": number, "augmentation": name, "kind": kind}
             slices += [{**one, **row} for row in _slice_rows(scores, chosen)]
             volumes += [{**one, **row} for row in _volume_rows(scores, chosen)]
