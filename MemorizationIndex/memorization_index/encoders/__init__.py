@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from memorization_index.encoders.base import require
+from memorization_index.encoders.description import Description, describe_checkpoint
 from memorization_index.errors import MemorizationIndexError
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from memorization_index.encoders.mri_core import LayerScale, Positions
     from memorization_index.encoders.preprocessing import Preprocessing
 
-__all__ = ["load_encoder"]
+__all__ = ["Description", "describe_checkpoint", "load_encoder"]
 
 
 def load_encoder(
@@ -42,12 +44,7 @@ def load_encoder(
     Raises :class:`MemorizationIndexError` where torch is missing, the weights are not what they should be, or a setting
     is not known.
     """
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MemorizationIndexError(
-            f"Encoder {name!r}: needs PyTorch; expected it installed, so run: pip install 'memorization-index[torch]'."
-        ) from error
+    require("torch", f"Encoder {name!r}")
     if name == "mri-core":
         from memorization_index.encoders.mri_core import Settings, load_mri_core
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -45,6 +46,17 @@ class Encoder(Protocol):
 def default_blocks(depth: int) -> tuple[int, ...]:
     """The 0-based blocks at 1/3, 2/3 and all of the depth: 3, 7 and 11 of the published 12."""
     return tuple(sorted({max(round(depth * part / 3), 1) - 1 for part in (1, 2, 3)}))
+
+
+def require(module: str, who: str) -> None:
+    """Insist that an optional dependency is installed."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise MemorizationIndexError(
+            f"{who}: needs {module}, which cannot be imported ({error}); expected it installed, so run: pip install "
+            "'memorization-index[torch]'."
+        ) from error
 
 
 def checked(setting: str, value: Any, allowed: Sequence[Any]) -> None:

@@ -180,7 +180,7 @@ class MriCoreEncoder:
     name = "mri-core"
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings, device: str = "auto", batch_size: int = 16) -> None:
-        _check_settings(checkpoint, settings)
+        check_settings(checkpoint, settings)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise MemorizationIndexError(f"batch_size={batch_size!r}: is no number of slices; expected 1 or more.")
         shape, self._settings = checkpoint.shape, settings
@@ -246,7 +246,8 @@ def _heads(checkpoint: Checkpoint, settings: Settings) -> int:
     return heads
 
 
-def _check_settings(checkpoint: Checkpoint, settings: Settings) -> None:
+def check_settings(checkpoint: Checkpoint, settings: Settings) -> None:
+    """Refuse settings that are unknown or do not fit the checkpoint, and checkpoints that are computed otherwise."""
     checked("positions", settings.positions, ("trained", "zeros"))
     checked("preprocessing", settings.preprocessing, PREPROCESSINGS)
     checked("layer_scale", settings.layer_scale, ("refuse", "apply", "ignore"))

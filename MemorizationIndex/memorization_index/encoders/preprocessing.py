@@ -47,13 +47,15 @@ def _unit_range(image: NDArray[Any], number: int) -> NDArray[np.float32]:
         )
     values = image.astype(np.float64)
     least, greatest = values.min(), values.max()
-    if not np.isfinite(least) or not np.isfinite(greatest - least):
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = greatest - least
+    if not np.isfinite(spread):
         raise MemorizationIndexError(
             f"Slice {number}: has values that are not finite; expected finite intensities, so repair or leave it out."
         )
-    if greatest == least:
+    if spread == 0:
         return np.zeros(image.shape, np.float32)
-    scaled: NDArray[np.float64] = (values - least) / (greatest - least)
+    scaled: NDArray[np.float64] = (values - least) / spread
     return scaled.astype(np.float32)
 
 

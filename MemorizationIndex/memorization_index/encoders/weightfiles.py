@@ -10,6 +10,8 @@ from typing import Any
 
 from memorization_index.errors import MemorizationIndexError
 
+#: How files of ``torch.save`` began before they were zip archives: protocol 2, a magic number, end of pickle.
+_OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _EXPECTED = "expected a PyTorch (.pth) or .safetensors file of weights"
 
 #: First bytes of files that are often saved under the name of a checkpoint, and what they are.
@@ -45,7 +47,9 @@ def read_weights(path: Path) -> dict[str, Any]:
         return _read_safetensors(path)
     if head.startswith(b"PK\x03\x04"):
         _check_archive(path)
-    elif not head.startswith(b"\x80"):
+    elif head.startswith(b"\x80") and not head.startswith(_OLD_TORCH):
+        raise _wrong(path, "looks like a Python pickle that PyTorch did not write, so nothing in it was run")
+    elif not head.startswith(_OLD_TORCH):
         kind = "a text file" if _is_text(head) else "a file of no known format"
         raise _wrong(path, f"looks like {kind} (it begins with {head[:16]!r})")
     return _read_torch(path)
@@ -128,4 +132,4 @@ def _unreadable(path: Path, error: Exception) -> MemorizationIndexError:
             "with torch.save or safetensors."
         )
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-    return _wrong(path, f"looks like a PyTorch file that was cut short or damaged, or another pickle ({first_line})")
+    return _wrong(path, f"looks like a PyTorch file that was cut short or damaged ({first_line})")
