@@ -104,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html of a result again")
     report.add_argument("result", metavar="DIR", type=Path)
     report.set_defaults(run=_report)
-    encoders = commands.add_parser("encoders", help="list the encoders")
+    encoders = commands.add_parser("encoders", help="list the encoders, or check a file of weights")
+    encoders.add_argument("--check", metavar="FILE", help="say what a checkpoint holds and whether mri-core can use it")
     encoders.set_defaults(run=_encoders)
     demo = commands.add_parser("demo", help="make scans, plant copies, build, score, and count what is found")
     demo.add_argument("--out", metavar="DIR", default="memorization-index-demo", help="folder to write everything to")
@@ -289,7 +290,15 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _encoders(options: argparse.Namespace, progress: Progress) -> int:
+    if options.check is not None:
+        from memorization_index.encoders import describe_checkpoint
+
+        description = describe_checkpoint(options.check)
+        print(description)
+        return WRONG_USE if description.problem else DONE
     print("spectral    embedded; no weights, no torch (435 numbers a slice)")
+    print("mri-core    MRI-CORE or a network of its shape; --weights FILE, needs torch")
+    print("hf:DIR      a Hugging Face vision transformer in a local folder; needs torch and transformers")
     return DONE
 
 
