@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +60,9 @@ class Volume:
     def fingerprint(self) -> str:
         """SHA-256 of shape, spacing (to 1e-4 mm) and decoded voxels: the same scan in any file format or order."""
         digest = hashlib.sha256()
-        digest.update(repr((self.voxels.shape, [round(s, 4) for s in self.spacing])).encode())
+        # Rounded between the fractions that fields of view over matrix sizes give (0.46875), where a last bit matters.
+        spacing = [math.floor(s * 1e4 + 0.3125) for s in self.spacing]
+        digest.update(repr((self.voxels.shape, spacing)).encode())
         digest.update(np.ascontiguousarray(self.voxels).data)
         return digest.hexdigest()
 
@@ -116,10 +119,9 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
     except MemorizationIndexError:
         raise
     except Exception as error:  # every reader has its own exceptions; the user needs one sentence
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise MemorizationIndexError(
-            f"{first}: could not be read as an image ({reason[0].strip()}); expected a complete NIfTI, NRRD, MHA, "
-            f"DICOM, PNG, JPEG, TIFF or NPY file, so export it again."
+            f"{first}: {_reason(first, error)}; expected a complete NIfTI, NRRD, MHA, DICOM, PNG, JPEG, TIFF or NPY "
+            f"file, so copy or export it again."
         ) from error
     if not np.isfinite(volume.voxels).all():
         bad = int(np.size(volume.voxels) - np.isfinite(volume.voxels).sum())
@@ -128,6 +130,22 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
             f"(for example by the background value) and try again."
         )
     return volume
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """What a reader's exception means, in words."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be opened ({error.strerror})"
+    if path.stat().st_size == 0:
+        return "is empty"
+    if any(sign in text for sign in ("Unable to determine ImageIO reader", "cannot identify", "pickle")):
+        return "is not of the format that its name says, or its beginning is damaged"
+    incomplete = ("File cannot be read", "_read: ", "DataFileIterNext", "truncated", "end-of-stream", "mmap length")
+    if any(sign in text for sign in incomplete):
+        return "is truncated, or the data file that belongs to it is missing or shorter than its header says"
+    last = [line.strip() for line in text.splitlines() if line.strip()][-1:] or [type(error).__name__]
+    return f"cannot be read ({re.sub(r' ?[(]0x[0-9a-f]+[)]', '', last[0])})"
 
 
 def looks_flat(files: Sequence[Path]) -> bool:
@@ -176,12 +194,16 @@ def _read_itk(path: Path) -> Volume:
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     _check_size(path, reader.GetSize())
-    if reader.GetNumberOfComponents() != 1:
-        raise MemorizationIndexError(
-            f"{path}: has {reader.GetNumberOfComponents()} values a voxel; expected one scalar intensity, so export "
-            f"each component as a volume of its own."
-        )
+    _check_components(path, reader.GetNumberOfComponents())
     return _from_itk(reader.Execute(), path)
+
+
+def _check_components(path: Path, components: int) -> None:
+    if components != 1:
+        raise MemorizationIndexError(
+            f"{path}: has {components} values a voxel (color, vector or complex); expected one scalar intensity, so "
+            f"export each component as a volume of its own."
+        )
 
 
 def _check_size(path: Path, size: Sequence[int]) -> None:
@@ -283,15 +305,36 @@ def _read_dicom(paths: Sequence[Path]) -> Volume:
     import pydicom
     import SimpleITK as sitk
 
-    header = pydicom.dcmread(paths[0], stop_before_pixels=True)
-    subject = str(header.get("PatientID", "")).strip() or None
+    tags = ["PatientID", "Rows", "Columns", "ImageOrientationPatient", "ImagePositionPatient"]
+    headers = [pydicom.dcmread(p, stop_before_pixels=True, specific_tags=tags, force=True) for p in paths]
     if len(paths) == 1:
         volume = _read_itk(paths[0])
     else:
+        _check_series(paths[0], headers)
         reader = sitk.ImageSeriesReader()
         reader.SetFileNames([str(p) for p in paths])
-        volume = _from_itk(reader.Execute(), paths[0])
-    return Volume(volume.voxels, volume.spacing, volume.is_image, subject)
+        image = reader.Execute()
+        _check_components(paths[0], image.GetNumberOfComponentsPerPixel())
+        volume = _from_itk(image, paths[0])
+    return replace(volume, subject=str(headers[0].get("PatientID", "")).strip() or None)
+
+
+def _check_series(path: Path, headers: Sequence[Any]) -> None:
+    """Refuse a series that is no single stack of slices: ITK would pile up whatever it is given."""
+    what = "are of different sizes" if len({(h.get("Rows"), h.get("Columns")) for h in headers}) > 1 else ""
+    if all(h.get("ImageOrientationPatient") and h.get("ImagePositionPatient") for h in headers):
+        directions = np.array([h.ImageOrientationPatient for h in headers], float)
+        normal = np.cross(directions[0, :3], directions[0, 3:])
+        along = np.sort(np.array([h.ImagePositionPatient for h in headers], float) @ normal)
+        if np.abs(directions - directions[0]).max() > 1e-2:
+            what = "lie in different planes"
+        elif np.diff(along).min() < 1e-3:
+            what = "lie at the same place (several time points, echoes or directions)"
+    if what:
+        raise MemorizationIndexError(
+            f"{path}: belongs to a DICOM series of {len(headers)} images that {what}; expected one stack of parallel "
+            f"slices, so export each stack as a volume of its own."
+        )
 
 
 def _check_nifti_is_complete(path: Path) -> None:
