@@ -37,6 +37,8 @@ DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 EMPTY_FOREGROUND = 0.02
 #: … when its bright end stays below this fraction of the volume's (air and noise beyond the anatomy).
 EMPTY_RANGE = 0.10
+#: Above a padding value, at least this fraction of the values is background.
+_BACKGROUND_FRACTION = 0.05
 #: Files that announce more voxels than this are refused before anything is allocated.
 MAXIMUM_VOXELS = 2**31
 
@@ -422,10 +424,13 @@ def _range(values: NDArray[np.float32]) -> tuple[float, float]:
     above = sample[sample > low]
     if above.size == 0:
         return low, low
-    # A value far below everything else is padding (−1000 around an MR of 0 … 3000), not background.
-    next_low = float(np.percentile(above, 0.1))
-    background = next_low if next_low - low > 0.2 * (np.percentile(above, 99.5) - next_low) else low
-    return background, float(np.percentile(above, 99.5))
+    # A value far below everything else is padding (−1000 around an MR of 0 … 3000), not background, where there is a
+    # background above it: values near the next lowest. Without one (a skull-stripped head) the gap must be enormous.
+    next_low, bright = (float(value) for value in np.percentile(above, (0.1, 99.5)))
+    span, gap = bright - next_low, next_low - low
+    has_background = np.mean(above < next_low + 0.05 * span) > _BACKGROUND_FRACTION
+    is_padded = gap > 0.2 * span > 0 and (has_background or gap > 2 * span)
+    return next_low if is_padded else low, bright
 
 
 def _is_empty(image: NDArray[np.float32], background: float, bright: float) -> bool:
@@ -481,9 +486,12 @@ def resampling_matrix(count: int, pixel: float, size: int) -> NDArray[np.float32
     step = 1.0 / size
     width = max(pixel, step)
     targets = (np.arange(size) + 0.5) * step - 0.5
-    sources = (np.arange(count) + 0.5 - count / 2) * pixel
+    beyond = 2 * math.ceil(width / pixel)  # pixels beyond the image under any triangle that touches it
+    sources = (np.arange(-beyond, count + beyond) + 0.5 - count / 2) * pixel
     weights = np.clip(1 - np.abs(targets[:, None] - sources[None, :]) / width, 0, None)
-    # The full triangle over an endless row of pixels has this sum; dividing by it keeps padding equal to zero.
-    matrix: NDArray[np.float32] = (weights * (pixel / width)).astype(np.float32)
+    # Divided by what the triangle would weigh without a border: its sum over pixels differs with its place among them.
+    inside = weights[:, beyond : beyond + count]
+    weight = weights.sum(axis=1, keepdims=True)
+    matrix: NDArray[np.float32] = (inside / np.where(weight > 0, weight, 1)).astype(np.float32)
     matrix.flags.writeable = False
     return matrix
