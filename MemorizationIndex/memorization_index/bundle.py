@@ -31,8 +31,7 @@ def is_reference(folder: Path) -> bool:
 
 def check_place(folder: Path) -> None:
     """Refuse to replace anything but an older bundle or an empty folder."""
-    if folder.is_file():
-        raise MemorizationIndexError(f"{folder}: is a file; expected a folder to write, so choose another --out.")
+    _check_no_file(folder)
     if folder.is_dir() and any(folder.iterdir()) and not is_reference(folder):
         raise MemorizationIndexError(
             f"{folder}: holds files but is not a reference; expected a new or empty folder or an older reference, so "
@@ -118,18 +117,21 @@ def fingerprint_of(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
 
+def _check_no_file(folder: Path) -> None:
+    """Refuse a place that is a file or lies below one."""
+    nearest = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    if nearest.is_file():
+        raise MemorizationIndexError(f"{nearest}: is a file; expected a folder to write to, so choose another --out.")
+
+
 def check_result_place(folder: Path) -> None:
     """Refuse, before the work, a folder for results that cannot be written or holds other files of the same names."""
     if is_reference(folder):
         raise MemorizationIndexError(
             f"{folder}: is a reference; expected a folder for results, so choose another --out."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise MemorizationIndexError(
-            f"{error.filename}: is a file; expected a folder to write results to, so choose another --out."
-        ) from error
+    _check_no_file(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise MemorizationIndexError(f"{folder}: cannot be written to; choose another --out or change its permissions.")
     foreign = [name for name in ("slices.csv", "volumes.csv", "run.json") if (folder / name).exists()]

@@ -9,11 +9,9 @@ numbers are 0-based along the axis that is sliced: *axial* inferior → superior
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
 import re
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.nifti import check_nifti, not_finite
 
 PLANES = ("axial", "coronal", "sagittal")
 #: The plane of a cohort that consists of 2-D images.
@@ -41,8 +40,6 @@ EMPTY_RANGE = 0.10
 _BACKGROUND_FRACTION = 0.05
 #: Files that announce more voxels than this are refused before anything is allocated.
 MAXIMUM_VOXELS = 2**31
-
-_NIFTI_SINGLE_FILE_HEADER = 348
 
 
 @dataclass(frozen=True)
@@ -117,6 +114,8 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
     """
     first = path if isinstance(path, Path) else path[0]
     try:
+        if first.stat().st_size == 0:
+            raise MemorizationIndexError(f"{first}: is empty; expected an image, so copy or export it again.")
         volume = _read(path)
     except MemorizationIndexError:
         raise
@@ -126,11 +125,7 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
             f"file, so copy or export it again."
         ) from error
     if not np.isfinite(volume.voxels).all():
-        bad = int(np.size(volume.voxels) - np.isfinite(volume.voxels).sum())
-        raise MemorizationIndexError(
-            f"{first}: contains {bad} voxels that are NaN or infinite; expected finite intensities, so replace them "
-            f"(for example by the background value) and try again."
-        )
+        raise not_finite(first, int(np.size(volume.voxels) - np.isfinite(volume.voxels).sum()))
     return volume
 
 
@@ -139,9 +134,7 @@ def _reason(path: Path, error: Exception) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened ({error.strerror})"
-    if path.stat().st_size == 0:
-        return "is empty"
-    if any(sign in text for sign in ("Unable to determine ImageIO reader", "cannot identify", "pickle")):
+    if any(sign in text for sign in ("Unable to determine ImageIO", "cannot identify", "gzipped file", "pickle")):
         return "is not of the format that its name says, or its beginning is damaged"
     incomplete = ("File cannot be read", "_read: ", "DataFileIterNext", "truncated", "end-of-stream", "mmap length")
     if any(sign in text for sign in incomplete):
@@ -184,7 +177,7 @@ def _read(path: Path | Sequence[Path]) -> Volume:
         return _read_picture(path)
     if name.endswith(VOLUME_SUFFIXES):
         if name.endswith((".nii", ".nii.gz")):
-            _check_nifti_is_complete(path)
+            check_nifti(path)
         return _read_itk(path)
     return _read_dicom([path])
 
@@ -337,56 +330,6 @@ def _check_series(path: Path, headers: Sequence[Any]) -> None:
             f"{path}: belongs to a DICOM series of {len(headers)} images that {what}; expected one stack of parallel "
             f"slices, so export each stack as a volume of its own."
         )
-
-
-def _check_nifti_is_complete(path: Path) -> None:
-    """Refuse a truncated NIfTI file: ITK fills what is missing with zeros without a word.
-
-    The size that the header announces is compared with the file's size, for ``.gz`` with the length in the gzip
-    trailer; where that disagrees (several gzip members), the file is decompressed to its end.
-    """
-    zipped = path.name.lower().endswith(".gz")
-    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
-        header = stream.read(_NIFTI_SINGLE_FILE_HEADER)
-    expected = _nifti_bytes(header)
-    if expected is None:
-        raise MemorizationIndexError(
-            f"{path}: does not begin with a NIfTI header; expected a NIfTI-1 or NIfTI-2 file, so export it again."
-        )
-    with path.open("rb") as raw:
-        raw.seek(-4, 2)
-        found = struct.unpack("<I", raw.read(4))[0] if zipped else path.stat().st_size
-    if zipped and found != expected % 2**32:
-        try:
-            with gzip.open(path, "rb") as stream:
-                found = sum(len(block) for block in iter(lambda: stream.read(1 << 20), b""))
-        except (EOFError, OSError):
-            found = -1
-    if found < expected % 2**32 if zipped else found < expected:
-        raise MemorizationIndexError(
-            f"{path}: is truncated (its header announces {expected} bytes, fewer are there); expected a complete "
-            f"NIfTI file, so copy or export it again."
-        )
-
-
-def _nifti_bytes(header: bytes) -> int | None:
-    """Bytes that a single-file NIfTI-1/2 must have, from its header; None where this is not one."""
-    if len(header) < _NIFTI_SINGLE_FILE_HEADER:
-        return None
-    layouts = {348: ("8h", 40, 72, "f", 108), 540: ("8q", 16, 14, "q", 168)}
-    for order in "<>":
-        layout = layouts.get(struct.unpack_from(order + "i", header)[0])
-        if layout is None:
-            continue
-        dim_format, dim_at, bits_at, offset_format, offset_at = layout
-        dim = [int(d) for d in struct.unpack_from(order + dim_format, header, dim_at)]
-        bits = int(struct.unpack_from(order + "h", header, bits_at)[0])
-        offset = struct.unpack_from(order + offset_format, header, offset_at)[0]
-        if not 1 <= dim[0] <= 7 or not np.isfinite(offset):
-            return None
-        voxels = math.prod(max(1, d) for d in dim[1 : dim[0] + 1])
-        return int(offset) + (voxels * bits + 7) // 8
-    return None
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,10 @@
 """What several tests share: small training sets, references built on them, and the command line as a function."""
 
+import os
+
+# Before NumPy is imported: threads of linear algebra wait by spinning, which on a busy machine takes ten times as long.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+
 import json
 from pathlib import Path
 from types import SimpleNamespace
