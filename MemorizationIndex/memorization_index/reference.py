@@ -214,6 +214,11 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
     for channel in manifest["encoder"]["channels"]:
         shards = sorted(n for n in manifest["files"] if n.startswith(f"features-{channel}-"))
         features[channel] = [np.load(folder / n, mmap_mode="r", allow_pickle=False) for n in shards]
+        shape = (sum(map(len, features[channel])), *{part.shape[1:] for part in features[channel]})
+        if shape != (len(table), (manifest["encoder"]["channels"][channel],)):
+            raise ValueError(f"channel {channel} has features of shape {shape} for {len(table)} slices")
+    if len(table) == 0 or not 0 <= table[:, 0].min() <= table[:, 0].max() < len(volumes):
+        raise ValueError("slices.csv names volumes that volumes.csv does not have")
     tensors = load_file(folder / "whitening.safetensors")
     null = load_file(folder / "null.safetensors")
     return Reference(

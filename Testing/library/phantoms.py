@@ -49,8 +49,8 @@ def write(path: Path, voxels: NDArray, spacing: tuple[float, ...] = SPACING) -> 
 
 
 def write_cohort(folder: Path, subjects: range) -> list[Path]:
-    """One NIfTI file for each subject, named in the BIDS way."""
-    return [write(folder / f"sub-{s:02d}" / "anat" / f"sub-{s:02d}_T1w.nii.gz", anatomy(s)) for s in subjects]
+    """One NIfTI file of six slices for each subject, named in the BIDS way."""
+    return [write(folder / f"sub-{s:02d}" / "anat" / f"sub-{s:02d}_T1w.nii.gz", anatomy(s)[3:9]) for s in subjects]
 
 
 def write_dicom(
