@@ -9,16 +9,22 @@ from memorization_index.errors import MemorizationIndexError
 
 if TYPE_CHECKING:
     from memorization_index.detector import MemorizationDetector
+    from memorization_index.encoders import load_encoder
     from memorization_index.reference import Reference
     from memorization_index.scoring import Scores
 
-__all__ = ["MemorizationDetector", "MemorizationIndexError", "Reference", "Scores", "__version__"]
+__all__ = ["MemorizationDetector", "MemorizationIndexError", "Reference", "Scores", "__version__", "load_encoder"]
 
-_HOMES = {"MemorizationDetector": "detector", "Reference": "reference", "Scores": "scoring"}
+_HOMES = {
+    "MemorizationDetector": "detector",
+    "Reference": "reference",
+    "Scores": "scoring",
+    "load_encoder": "encoders",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public classes at first use, so that ``import memorization_index`` stays light."""
+    """Import the public names at first use, so that ``import memorization_index`` stays light."""
     if name in _HOMES:
         from importlib import import_module
 

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "watch_stdin", False):
         _stop_when_stdin_closes(progress)
     if isinstance(progress, JsonProgress):
-        progress.event("start", command=options.command, version=__version__)
+        progress.event("start", command=options.command, version=__version__, pid=os.getpid())
     command: Callable[[argparse.Namespace, Progress], int] = options.run
     try:
         return command(options, progress)
@@ -103,13 +103,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_build(commands)
     _add_score(commands)
+    _add_evaluate(commands)
     verify = commands.add_parser("verify", help="check every file of a reference against its checksum")
     verify.add_argument("reference", metavar="REF", type=Path)
     verify.set_defaults(run=_verify)
     report = commands.add_parser("report", help="write report.html of a result again")
     report.add_argument("result", metavar="DIR", type=Path)
     report.set_defaults(run=_report)
-    encoders = commands.add_parser("encoders", help="list the encoders")
+    encoders = commands.add_parser("encoders", help="list the encoders, or check a file of weights")
+    encoders.add_argument("--check", metavar="FILE", help="say what a checkpoint holds and whether mri-core can use it")
     encoders.set_defaults(run=_encoders)
     demo = commands.add_parser("demo", help="make scans, plant copies, build, score, and count what is found")
     demo.add_argument("--out", metavar="DIR", default="memorization-index-demo", help="folder to write everything to")
@@ -149,13 +151,37 @@ def _add_score(commands: Any) -> None:
     score.add_argument("queries", metavar="QUERY", nargs="+", help="files, folders, or CSV/TSV tables")
     score.add_argument("--out", metavar="DIR", required=True, help="folder to write the result to")
     score.add_argument("--training-root", metavar="DIR", help="where the training volumes are now, if they were moved")
+    score.add_argument("--weights", metavar="FILE", help="weights of the reference's encoder, if they were moved")
     score.add_argument("--fail-on", choices=("copy",), help="exit with 3 when a volume's verdict is copy")
     _add_common(score)
     score.set_defaults(run=_score)
 
 
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure detection and false alarms on a cohort of your own")
+    evaluate.add_argument("cohort", metavar="COHORT", nargs="+", help="real scans: files, folders, or CSV/TSV tables")
+    evaluate.add_argument("--out", metavar="DIR", required=True, help="folder to write tables to")
+    evaluate.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
+    evaluate.add_argument("--plane", choices=("axial", "coronal", "sagittal", "native"), default="native")
+    evaluate.add_argument("--splits", type=int, default=1, help="random splits by subject, pooled (default 1)")
+    evaluate.add_argument("--training-subjects", type=int, metavar="N", help="subjects to train on (default 2 of 3)")
+    evaluate.add_argument("--volumes", type=int, default=30, help="copies and controls an augmentation (default 30)")
+    evaluate.add_argument("--slices", type=int, default=12, help="slices of each, evenly spaced (default 12)")
+    evaluate.add_argument(
+        "--augmentations", default="published", metavar="NAMES", help="published (default), all, or names with commas"
+    )
+    evaluate.add_argument("--encoder", default="spectral", metavar="NAME", help="as in build")
+    evaluate.add_argument("--weights", metavar="FILE", help="as in build")
+    evaluate.add_argument("--seed", type=int, default=0, help="seed of splits and augmentations (default 0)")
+    _add_common(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device of a deep encoder: auto, cpu, cuda (default auto)")
+    parser.add_argument(
+        "--cache", metavar="DIR", help="keep a deep encoder's features here, so that none is made twice"
+    )
     parser.add_argument("--json", action="store_true", help="JSON lines on standard output, for programs")
     parser.add_argument("--watch-stdin", action="store_true", help="end when standard input closes, for programs")
 
@@ -175,6 +201,7 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         controls=options.controls,
         device=options.device,
         seed=options.seed,
+        cache=options.cache,
         progress=progress,
     )
     progress.close()
@@ -197,7 +224,12 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     reference = Reference.open(options.reference)
     check_result_place(Path(options.out))
     scores = reference.score(
-        options.queries, training_root=options.training_root, device=options.device, progress=progress
+        options.queries,
+        training_root=options.training_root,
+        weights=options.weights,
+        device=options.device,
+        cache=options.cache,
+        progress=progress,
     )
     scores.write(options.out)
     progress.close()
@@ -209,6 +241,34 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
         print(f"{scores.run['counts']['volumes']} volumes: {summary}. Report: {out / 'report.html'}")
     return COPIES_FOUND if options.fail_on == "copy" and verdicts["copy"] else DONE
+
+
+def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.evaluation.augmentations import named
+    from memorization_index.evaluation.benchmark import Plan, evaluate, markdown
+
+    started = time.monotonic()
+    plan = Plan(
+        splits=options.splits,
+        training_subjects=options.training_subjects,
+        volumes=options.volumes,
+        slices=options.slices,
+        augmentations=named(options.augmentations),
+        plane=options.plane,
+        encoder=options.encoder,
+        weights=options.weights,
+        device=options.device,
+        cache=options.cache,
+        seed=options.seed,
+    )
+    result = evaluate(options.cohort, options.out, plan, options.subjects, progress)
+    progress.close()
+    if isinstance(progress, JsonProgress):
+        out = str(Path(options.out).absolute())
+        progress.event("done", command="evaluate", out=out, all=result["all"], seconds=_since(started))
+    else:
+        print(markdown(result), end="")
+    return DONE
 
 
 def _since(started: float) -> float:
@@ -238,7 +298,15 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _encoders(options: argparse.Namespace, progress: Progress) -> int:
+    if options.check is not None:
+        from memorization_index.encoders import describe_checkpoint
+
+        description = describe_checkpoint(options.check)
+        print(description)
+        return WRONG_USE if description.problem else DONE
     print("spectral    embedded; no weights, no torch (435 numbers a slice)")
+    print("mri-core    MRI-CORE or a network of its shape; --weights FILE, needs torch")
+    print("hf:DIR      a Hugging Face vision transformer in a local folder; needs torch and transformers")
     return DONE
 
 

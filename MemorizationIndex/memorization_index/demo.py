@@ -46,7 +46,7 @@ def run_demo(
     seed: int = 0,
     *,
     training_subjects: int = 30,
-    held_out_subjects: int = 12,
+    held_out_subjects: int = 32,
     copies: int = 4,
     device: str = "auto",
     progress: Progress | None = None,
@@ -54,11 +54,11 @@ def run_demo(
     """Make a cohort, plant copies and controls, build, score; return (and write) how many were found.
 
     For every published augmentation there are ``copies`` altered copies of training volumes, the last of them only
-    three slices in a held-out volume, and as many equally altered held-out volumes. ``out`` then holds
-    ``training/``, ``synthetic/``, ``truth.csv``, ``reference/``, the result as ``score`` writes it (``report.html``),
-    and ``demo.json``: for each augmentation and in total, ``planted`` volumes, how many were ``found`` (verdict copy),
-    how many of those ``named_rightly`` (the training subject), ``controls``, ``false_alarms`` (verdict copy), and the
-    same for slices (flagged).
+    three slices in a held-out volume, and as many equally altered held-out volumes, by default each of another person.
+    ``out`` then holds ``training/``, ``held-out/``, ``synthetic/``, ``truth.csv``, ``reference/``, the result as
+    ``score`` writes it (``report.html``), and ``demo.json``: for each augmentation and in total, ``planted`` volumes,
+    how many were ``found`` (verdict copy), how many of those ``named_rightly`` (the training subject), ``controls``,
+    ``false_alarms`` (verdict copy), and the same for slices (flagged).
     """
     if min(training_subjects, held_out_subjects, copies) < 1 or copies > training_subjects:
         raise MemorizationIndexError(

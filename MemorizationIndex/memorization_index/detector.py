@@ -12,7 +12,7 @@ from memorization_index.calibration import Null, oni, q_values
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.nulls import fold_labels, hashed
-from memorization_index.retrieval import Retrieved, Retriever
+from memorization_index.retrieval import Retriever, channel_scales, concatenated, joined
 from memorization_index.whitening import Moments, Whitening, merged
 
 Features = Mapping[str, NDArray[np.floating]]
@@ -101,14 +101,16 @@ class MemorizationDetector:
         if len(distinct) < 2 or len(np.unique(folds)) < 2:
             return Null.empty()
         rows = _spread(labels, self.seed)
-        found: dict[int, float] = {}
+        rows = rows[np.argsort(folds[rows], kind="stable")]
+        parts = []
         for fold in np.unique(folds[rows]):
             others, own = folds != fold, rows[folds[rows] == fold]
             rest = {layer: merged([m for f, m in by.items() if f != fold]) for layer, by in moments.items()}
             retriever = _retriever(rest, {layer: values[others] for layer, values in arrays.items()})
-            result: Retrieved = retriever.search(_as_views({layer: values[own] for layer, values in arrays.items()}))
-            found |= dict(zip(own.tolist(), result.similarity.tolist(), strict=True))
-        similarity = np.array([found[int(r)] for r in rows])
+            parts.append(retriever.search(_as_views({layer: values[own] for layer, values in arrays.items()})))
+        nearest = concatenated(parts)
+        self._retriever.scales = channel_scales({layer: one.similarity[:, 0] for layer, one in nearest.items()})
+        similarity = joined(nearest, self._retriever.scales).similarity
         return Null(similarity, labels[rows].astype(np.int64), labels[rows].astype(np.int64), np.full(len(rows), 0.5))
 
     def _check_layers(self, arrays: dict[str, NDArray[np.float32]]) -> None:
@@ -117,7 +119,7 @@ class MemorizationDetector:
                 f"The samples have layers {', '.join(arrays)}; expected {', '.join(self.layers_)}, as in fit."
             )
         for layer, values in arrays.items():
-            expected = len(self._retriever.whitenings[layer].mean)
+            expected = self._retriever.whitenings[layer].mean.size
             if values.shape[1] != expected:
                 raise MemorizationIndexError(
                     f"Layer {layer} of the samples has {values.shape[1]} features; expected {expected}, as in fit."

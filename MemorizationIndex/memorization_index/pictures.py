@@ -57,10 +57,14 @@ def worst_first(volumes: dict[str, NDArray[Any]]) -> list[int]:
 
 
 def strongest_slice(slices: dict[str, NDArray[Any]], rows: NDArray[np.int64]) -> int:
-    """Of these rows of the slice table, the one whose match is the strongest evidence: by NCC, else by similarity."""
+    """Of these rows of the slice table, the one whose match is the strongest evidence: by NCC, else by similarity.
+
+    Of several that are about as good the middle one shows the most.
+    """
     ncc = slices["ncc"][rows].astype(float)
     if np.isfinite(ncc).any():
-        return int(rows[np.nanargmax(ncc)])
+        best = rows[ncc >= np.nanmax(ncc) - 0.005]
+        return int(best[len(best) // 2])
     return int(rows[np.argmax(slices["similarity"][rows])])
 
 

@@ -31,11 +31,13 @@ h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; font-size: 1.25rem; }
 .sentence { font-size: 1.2rem; border-left: .4rem solid; padding: .6rem 1rem; background: #f6f6f6; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-td { overflow-wrap: anywhere; } th { background: #f6f6f6; }
+td { overflow-wrap: anywhere; } td:nth-child(n+2):nth-child(-n+6) { white-space: nowrap; } th { background: #f6f6f6; }
 .tag { display: inline-block; padding: 0 .5rem; border-radius: .2rem; color: #fff; white-space: nowrap; }
-figure { display: inline-block; margin: .5rem .5rem .5rem 0; } figure img { width: 14rem; height: 14rem;
-image-rendering: pixelated; background: #000; } figcaption { font-size: .85rem; color: #444; }
-.match { break-inside: avoid; border-top: 1px solid #ddd; padding: .5rem 0; } svg { max-width: 100%; height: auto; }
+figure { display: inline-block; width: 14rem; vertical-align: top; margin: .5rem 1rem .5rem 0; }
+figure img { width: 14rem; height: 14rem; image-rendering: pixelated; background: #000; }
+figcaption { font-size: .85rem; color: #444; overflow-wrap: anywhere; }
+.match { break-inside: avoid; border-top: 1px solid #ddd; padding: .5rem 0; }
+svg { display: block; max-width: min(100%, 40rem); height: auto; }
 @media print { body { margin: 0; } h2 { break-after: avoid; } }
 """
 
@@ -172,7 +174,7 @@ def _overlaid(query: NDArray[np.uint8], agreement: NDArray[np.uint8]) -> NDArray
     strength = np.kron(np.clip(agreement.astype(float) / 255 * 2 - 1, 0, 1), np.ones((factor, factor)))[..., None]
     gray = np.repeat(query[..., None].astype(float), 3, axis=2)
     orange = np.array([230.0, 159.0, 0.0])
-    mixed = gray * (1 - 0.6 * strength) + orange * 0.6 * strength
+    mixed = gray * (1 - 0.45 * strength) + orange * 0.45 * strength
     rounded: NDArray[np.uint8] = np.round(mixed).astype(np.uint8)
     return rounded
 

@@ -395,3 +395,22 @@ AUGMENTATIONS: dict[str, Augmentation] = _registry()
 
 PUBLISHED: tuple[str, ...] = tuple(name for name, entry in AUGMENTATIONS.items() if entry.published)
 """The published benchmark's augmentations, "identity" (its clean copies) first."""
+
+
+def named(names: str) -> tuple[str, ...]:
+    """The augmentations that a setting names: ``published``, ``all``, or names with commas between them.
+
+    Raises MemorizationIndexError for a name that is not known.
+    """
+    if names == "published":
+        return PUBLISHED
+    if names == "all":
+        return tuple(AUGMENTATIONS)
+    wanted = tuple(name.strip() for name in names.split(",") if name.strip())
+    unknown = [name for name in wanted if name not in AUGMENTATIONS]
+    if unknown or not wanted:
+        raise MemorizationIndexError(
+            f"--augmentations {names}: {', '.join(unknown) or 'nothing'} is not known; expected published, all, or "
+            f"some of {', '.join(AUGMENTATIONS)}."
+        )
+    return wanted

@@ -1,0 +1,55 @@
+"""Deep encoders: foundation models whose layers become channels beside the embedded ``spectral`` one.
+
+Importing this package imports no torch; :func:`load_encoder` does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memorization_index.encoders.base import require
+from memorization_index.encoders.description import Description, describe_checkpoint
+from memorization_index.errors import MemorizationIndexError
+
+if TYPE_CHECKING:
+    from memorization_index.encoders.base import Encoder
+    from memorization_index.encoders.mri_core import LayerScale, Positions
+    from memorization_index.encoders.preprocessing import Preprocessing
+
+__all__ = ["Description", "describe_checkpoint", "load_encoder"]
+
+
+def load_encoder(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    image_size: int = 240,
+    positions: Positions = "trained",
+    preprocessing: Preprocessing = "volume",
+    layer_scale: LayerScale = "refuse",
+    heads: int | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
+) -> Encoder:
+    """Load a deep encoder.
+
+    ``mri-core`` takes the ``weights`` of MRI-CORE, or of any encoder of its shape. ``image_size``: 240 as published, or
+    224, the grid it was trained on. ``positions``: the trained table, or zeros, which the published loader leaves.
+    ``preprocessing``: see :mod:`~memorization_index.encoders.preprocessing`. ``layer_scale``: what to do with a
+    checkpoint that has LayerScale (``refuse``, ``apply``, ``ignore``). ``heads``: attention heads, where the rule of
+    :func:`~memorization_index.encoders.checkpoints.default_heads` is wrong. ``device``: ``auto``, ``cpu``, ``cuda``, ….
+    ``batch_size``: slices a batch, which changes no feature beyond rounding.
+
+    Raises :class:`MemorizationIndexError` where torch is missing, the weights are not what they should be, or a setting
+    is not known.
+    """
+    require("torch", f"Encoder {name!r}")
+    if name == "mri-core":
+        from memorization_index.encoders.mri_core import Settings, load_mri_core
+
+        if weights is None:
+            raise MemorizationIndexError("Encoder 'mri-core': has no weights; expected a file, so give --weights FILE.")
+        settings = Settings(image_size, positions, preprocessing, layer_scale, heads)
+        return load_mri_core(weights, settings, device, batch_size)
+    raise MemorizationIndexError(f"Encoder {name!r}: is not known; expected 'mri-core' or 'hf:DIR'.")

@@ -1,0 +1,136 @@
+"""What every deep encoder offers, and what they share: devices, batches, pooling, layer choice."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index.errors import MemorizationIndexError
+
+if TYPE_CHECKING:
+    import torch
+
+Pool = Literal["mean", "none", "grid4"]
+#: Features by layer.
+Features = dict[str, NDArray[np.float32]]
+
+_POOLS: tuple[Pool, ...] = ("mean", "none", "grid4")
+_GRID = 4
+
+
+class Encoder(Protocol):
+    """Turns raw slices into features of some layers of a network."""
+
+    name: str
+    #: SHA-256, in hexadecimal, over the weights and every setting that changes features.
+    fingerprint: str
+    layers: tuple[str, ...]
+
+    def encode(self, slices: Sequence[NDArray[Any]], pool: Pool = "mean") -> Features:
+        """Features of raw 2-D arrays of any size and intensity range, float32 by layer.
+
+        ``mean``: ``(n, C)``, the mean over the token grid (Eq. 1). ``grid4``: ``(n, 16·C)``, the 4 × 4 adaptive
+        average, channel-major. ``none``: ``(n, h, w, C)``, the token grid itself.
+
+        Raises :class:`MemorizationIndexError` where a slice is not a finite 2-D array.
+        """
+        ...
+
+
+def default_blocks(depth: int) -> tuple[int, ...]:
+    """The 0-based blocks at 1/3, 2/3 and all of the depth: 3, 7 and 11 of the published 12."""
+    return tuple(sorted({max(round(depth * part / 3), 1) - 1 for part in (1, 2, 3)}))
+
+
+def require(module: str, who: str) -> None:
+    """Insist that an optional dependency is installed."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise MemorizationIndexError(
+            f"{who}: needs {module}, which cannot be imported ({error}); expected it installed, so run: pip install "
+            "'memorization-index[torch]'."
+        ) from error
+
+
+def checked(setting: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Refuse a setting that is not one of the allowed values."""
+    if value not in allowed:
+        choices = ", ".join(repr(choice) for choice in allowed)
+        raise MemorizationIndexError(f"{setting}={value!r}: is not known; expected one of {choices}.")
+
+
+def choose_device(device: str) -> torch.device:
+    """``auto``: the first CUDA device, or the CPU; otherwise the device that is named, which must be there."""
+    import torch
+
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise MemorizationIndexError(
+            f"device={device!r}: cannot be used by this PyTorch ({torch.__version__}); expected 'auto', 'cpu', or "
+            "'cuda' on a machine with an NVIDIA GPU and its driver."
+        ) from error
+    return chosen
+
+
+def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, shapes and values (as float32) of tensors, independent of their order."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        values = tensors[name].detach().to("cpu", torch.float32).contiguous().numpy()
+        digest.update(f"{name} {values.shape}\n".encode())
+        digest.update(np.ascontiguousarray(values, "<f4").data)
+    return digest.hexdigest()
+
+
+def digest_settings(weights: str, settings: Mapping[str, Any]) -> str:
+    """The fingerprint of an encoder: SHA-256 over the digest of its weights and its settings."""
+    text = json.dumps({"weights": weights, **settings}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def encode_in_batches(
+    slices: Sequence[NDArray[Any]],
+    pool: Pool,
+    batch_size: int,
+    shapes: Mapping[str, tuple[int, int, int]],
+    grids: Callable[[Sequence[NDArray[Any]]], Mapping[str, torch.Tensor]],
+) -> Features:
+    """Encode slices a batch at a time and pool each batch at once, so that few token grids are held together.
+
+    ``grids`` maps raw slices to the layers' token grids ``(n, h, w, C)``, whose ``(h, w, C)`` are ``shapes``.
+    """
+    import torch
+
+    checked("pool", pool, _POOLS)
+    parts: dict[str, list[NDArray[np.float32]]] = {
+        layer: [_pooled(torch.zeros((0, *shape)), pool)] for layer, shape in shapes.items()
+    }
+    with torch.inference_mode():
+        for start in range(0, len(slices), batch_size):
+            for layer, grid in grids(slices[start : start + batch_size]).items():
+                parts[layer].append(_pooled(grid, pool))
+    return {layer: np.concatenate(arrays) for layer, arrays in parts.items()}
+
+
+def _pooled(grid: torch.Tensor, pool: Pool) -> NDArray[np.float32]:
+    import torch.nn.functional as F
+
+    if pool == "mean":
+        grid = grid.mean((1, 2))
+    elif pool == "grid4":
+        n, _, _, channels = grid.shape
+        grid = F.adaptive_avg_pool2d(grid.permute(0, 3, 1, 2), _GRID).reshape(n, channels * _GRID * _GRID)
+    return grid.float().cpu().numpy()
