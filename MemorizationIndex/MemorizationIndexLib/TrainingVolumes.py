@@ -65,8 +65,7 @@ class TrainingVolumes:
     def _path(self, name, trainingFolder):
         with (self.folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
             rows = {row["volume"]: row for row in csv.DictReader(file)}
-        files = rows[name]["files"].split("|") if name in rows else []
-        stored = Path(files[0]) if files else Path(name)
+        stored = Path(rows[name]["path"] if name in rows else name)
         path = _below(trainingFolder, stored) if trainingFolder else stored
         if not path.is_file():
             raise MemorizationIndexError(

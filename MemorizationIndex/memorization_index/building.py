@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from memorization_index._version import __version__
-from memorization_index.bundle import SCHEMA
+from memorization_index.bundle import SCHEMA, check_place
 from memorization_index.calibration import MINIMUM_SUBJECTS, Null
 from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Cohort, find_volumes
@@ -52,18 +52,21 @@ def build(
     """
     progress = progress or Progress()
     _check(settings)
+    if out is not None:
+        check_place(Path(out))
     describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache)
     cohort = find_volumes(inputs, settings.subjects)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
     if not cohort.entries:
         raise MemorizationIndexError("No training image was found; expected at least one, so check the paths.")
+    # Whatever order files are given in, the same reference comes out.
+    cohort.entries.sort(key=lambda entry: entry.name)
     plane = chosen_plane(cohort.entries, settings.plane)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="memorization-index-") as temporary:
             return _build(cohort, plane, describer, settings, Path(temporary) / "units", progress)
     target = Path(out).absolute()
-    _check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     workspace = target.with_name(f".{target.name}.building")
     reference = _build(cohort, plane, describer, settings, workspace, progress)
@@ -79,16 +82,6 @@ def _check(settings: Settings) -> None:
         raise MemorizationIndexError(
             f"--plane {settings.plane}: is not known; expected axial, coronal, sagittal or native."
         )
-
-
-def _check_target(target: Path) -> None:
-    if target.is_dir() and any(target.iterdir()) and not (target / "manifest.json").exists():
-        raise MemorizationIndexError(
-            f"{target}: holds files but is not a reference; expected a new or empty folder or an older reference, so "
-            f"choose another --out."
-        )
-    if target.is_file():
-        raise MemorizationIndexError(f"{target}: is a file; expected a folder to write, so choose another --out.")
 
 
 def _build(

@@ -16,6 +16,27 @@ from memorization_index.errors import MemorizationIndexError
 #: Version of the bundle's layout; a bundle with a higher one is refused.
 SCHEMA = 1
 MANIFEST, MANIFEST_SUM = "manifest.json", "manifest.json.sha256"
+#: What a manifest must have, with its type, to be read at all.
+_REQUIRED: dict[str, type] = {
+    "schema": int, "protocol": str, "plane": str, "encoder": dict, "counts": dict, "calibration": dict, "files": dict,
+}  # fmt: skip
+#: Files that operating systems leave in folders that were looked at; they are never read.
+_LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def is_reference(folder: Path) -> bool:
+    """Whether a folder holds a bundle, intact or not."""
+    return (folder / MANIFEST_SUM).is_file() and (folder / MANIFEST).is_file()
+
+
+def check_place(folder: Path) -> None:
+    """Refuse to replace anything but an older bundle or an empty folder."""
+    _check_no_file(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not is_reference(folder):
+        raise MemorizationIndexError(
+            f"{folder}: holds files but is not a reference; expected a new or empty folder or an older reference, so "
+            f"choose another --out."
+        )
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -42,15 +63,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST}: was changed after the build (its checksum differs from {MANIFEST_SUM}); restore the "
             f"reference from a backup or build it again."
         )
-    manifest: dict[str, Any] = json.loads(text)
-    if manifest.get("kind") != "memorization-index reference":
-        raise MemorizationIndexError(f"{folder}: {MANIFEST} is not that of a reference; check the path.")
-    if manifest["schema"] > SCHEMA:
+    manifest = _parsed(text)
+    if manifest is None or manifest.get("kind") != "memorization-index reference":
+        raise MemorizationIndexError(
+            f"{folder / MANIFEST}: is not the manifest of a reference; expected the folder that 'memorization-index "
+            f"build' wrote, so check the path."
+        )
+    if isinstance(manifest.get("schema"), int) and manifest["schema"] > SCHEMA:
         raise MemorizationIndexError(
             f"{folder}: was written by a newer version (schema {manifest['schema']}, expected at most {SCHEMA}); "
             f"update memorization-index or build the reference with this version."
         )
+    for key, kind in _REQUIRED.items():
+        if not isinstance(manifest.get(key), kind):
+            raise MemorizationIndexError(
+                f"{folder / MANIFEST}: has no valid '{key}'; expected what 'memorization-index build' wrote, so build "
+                f"the reference again."
+            )
     return manifest
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def check_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
@@ -68,7 +106,7 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
                 f"from a backup or build it again."
             )
     for path in sorted(folder.iterdir()):
-        if path.name not in manifest["files"] and path.name not in (MANIFEST, MANIFEST_SUM):
+        if path.name not in (*manifest["files"], MANIFEST, MANIFEST_SUM, *_LEFT_BY_SYSTEMS):
             problems.append(f"{path}: does not belong to the reference (the manifest does not list it); remove it.")
     return problems
 
@@ -77,6 +115,60 @@ def fingerprint_of(manifest: dict[str, Any]) -> str:
     """SHA-256 over what a manifest says of protocol and files, without dates."""
     core = {key: manifest[key] for key in ("schema", "protocol", "plane", "encoder", "files")}
     return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
+
+
+def _check_no_file(folder: Path) -> None:
+    """Refuse a place that is a file or lies below one."""
+    nearest = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    if nearest.is_file():
+        raise MemorizationIndexError(f"{nearest}: is a file; expected a folder to write to, so choose another --out.")
+
+
+def check_result_place(folder: Path) -> None:
+    """Refuse, before the work, a folder for results that cannot be written or holds other files of the same names."""
+    if is_reference(folder):
+        raise MemorizationIndexError(
+            f"{folder}: is a reference; expected a folder for results, so choose another --out."
+        )
+    _check_no_file(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise MemorizationIndexError(f"{folder}: cannot be written to; choose another --out or change its permissions.")
+    foreign = [name for name in ("slices.csv", "volumes.csv", "run.json") if (folder / name).exists()]
+    if foreign and not _is_result(folder):
+        raise MemorizationIndexError(
+            f"{folder / foreign[0]}: is not of an earlier result and would be lost; choose another --out."
+        )
+
+
+def _is_result(folder: Path) -> bool:
+    try:
+        run = _parsed((folder / "run.json").read_bytes())
+    except OSError:
+        return False
+    return run is not None and run.get("kind") == "memorization-index result"
+
+
+def recover(place: Path) -> None:
+    """Tidy up after builds that were killed while they wrote: an older bundle moved aside comes back."""
+    for old in sorted(place.parent.glob(f".{_literal(place.name)}.old-*")):
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, place)
+    for new in place.parent.glob(f".{_literal(place.name)}.new-*"):
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def beside(place: Path) -> Path:
+    """A new, empty folder beside a place, to write what will be moved there."""
+    folder = place.with_name(f".{place.name}.new-{os.getpid()}")
+    folder.mkdir(parents=True)
+    return folder
 
 
 def replace_folder(new: Path, place: Path) -> None:

@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress.close()
         _tell_error(progress, str(error))
         return WRONG_USE
+    except BrokenPipeError:  # whoever read the output is gone; nothing can be told any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STOPPED
     except OSError as error:
         progress.close()
         where = f"{error.filename}: " if error.filename else ""
@@ -76,8 +79,11 @@ def _stop_when_stdin_closes(progress: Progress) -> None:
     Work is asked to stop, which leaves nothing half-written; what does not answer within two seconds is ended.
     """
 
+    descriptor = sys.stdin.fileno()
+
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not through sys.stdin, whose lock a thread that waits in it would hold while the interpreter ends.
+        while os.read(descriptor, 4096):
             pass
         progress.stop()
         time.sleep(2)
@@ -211,10 +217,12 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _score(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.bundle import check_result_place
     from memorization_index.reference import Reference
 
     started = time.monotonic()
     reference = Reference.open(options.reference)
+    check_result_place(Path(options.out))
     scores = reference.score(
         options.queries,
         training_root=options.training_root,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from memorization_index.bundle import is_reference
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.tables import read_list, read_table
 from memorization_index.volumes import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
 
 _TABLES = (".csv", ".tsv")
@@ -58,9 +60,10 @@ class Cohort:
 def find_volumes(inputs: Iterable[str | Path], subjects: str | Path | None = None) -> Cohort:
     """Find the volumes of a cohort.
 
-    ``inputs`` are files, folders (searched recursively), CSV/TSV tables (``path`` or ``file``; optional ``subject`` or
-    ``subject_id``; optional ``volume`` or ``scan_id``) or text files with one path a line. ``subjects`` is a table of
-    the same form, or a regular expression whose group ``subject`` (or first group) is searched in each path.
+    ``inputs`` are files, folders (searched recursively, also through links; hidden ones and references are passed
+    over), CSV/TSV tables (``path`` or ``file``; optional ``subject`` or ``subject_id``; optional ``volume`` or
+    ``scan_id``) or text files with one path a line. ``subjects`` is a table of the same form, or a regular expression
+    whose group ``subject`` (or first group) is searched in each path.
 
     Raises :class:`MemorizationIndexError` where an input does not exist or nothing readable is found.
     """
@@ -68,20 +71,25 @@ def find_volumes(inputs: Iterable[str | Path], subjects: str | Path | None = Non
     rows: list[_Row] = []
     for given in inputs:
         path = Path(given)
-        if not path.exists():
+        if _kind(path) is None:
             raise MemorizationIndexError(
                 f"{path}: does not exist; expected a file, folder or table, so check the path."
             )
+        before = len(cohort.skipped)
         found = list(_rows_of(path, cohort))
-        if path.is_dir() and not found:
+        if path.is_dir() and not found and len(cohort.skipped) == before:
             raise MemorizationIndexError(
                 f"{path}: holds no image; expected {_FORMATS} files in it or below it, so check the folder."
             )
         rows += found
-    rows = list(_without_repeats(rows, cohort))
+    rows = list(_without_repeats(_with_text_names(rows, cohort), cohort))
     rows = _with_subjects(rows, subjects)
     cohort.entries = _entries(rows)
     return cohort
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Finding
 
 
 @dataclass(frozen=True)
@@ -91,37 +99,76 @@ class _Row:
     subject: str | None = None
     source: str = ""
     volume: str | None = None
+    series: str | None = None  # of a DICOM file that was given by itself
+
+    @property
+    def place(self) -> Path:
+        """Where what is shown lies, absolute."""
+        return Path(os.path.abspath(self.files[0].parent / Path(self.shown).name))
+
+
+def _kind(path: Path) -> str | None:
+    """``file``, ``folder``, or None where there is neither (or the name is longer than the system allows)."""
+    try:
+        return "folder" if path.is_dir() else "file" if path.is_file() else None
+    except OSError:
+        return None
 
 
 def _rows_of(path: Path, cohort: Cohort) -> Iterator[_Row]:
     suffix = path.suffix.lower()
     if path.is_dir():
-        yield from _folder(path)
+        yield from _folder(path, cohort)
     elif suffix in _TABLES:
-        yield from _table(path, cohort)
+        yield from _shortened(list(_table(path, cohort)))
     elif suffix in _LISTS:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        for line in filter(None, lines):
-            yield from _listed(path.parent / line, line, cohort)
+        lines = read_list(path)
+        yield from _shortened([row for line in lines for row in _listed(path.parent / line, line, cohort)])
     else:
         yield from _listed(path, path.name, cohort)
 
 
-def _folder(folder: Path) -> Iterator[_Row]:
-    dicom_folders: dict[Path, list[Path]] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts):
+def _files_below(folder: Path, cohort: Cohort) -> Iterator[Path]:
+    """Files below a folder in the order of their names, each folder once, neither hidden ones nor references."""
+
+    def unreadable(error: OSError) -> None:
+        where = str(error.filename)
+        cohort.skipped.append(Skipped(where, f"{where}: cannot be opened ({error.strerror}); check its permissions."))
+
+    been: set[str] = set()
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        if is_reference(Path(parent)) or (real := os.path.realpath(parent)) in been:
+            folders.clear()
             continue
-        if _is_image(path):
-            yield _Row((path,), relative.as_posix())
+        been.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    yield from sorted(found)
+
+
+def _folder(folder: Path, cohort: Cohort) -> Iterator[_Row]:
+    dicom_folders: dict[Path, list[Path]] = {}
+    for path in _files_below(folder, cohort):
+        if path.is_symlink() and not path.exists():
+            cohort.skipped.append(Skipped(str(path), f"{path}: is a link to a file that is not there; fetch the file."))
+        elif _is_image(path):
+            yield _Row((path,), path.relative_to(folder).as_posix())
         elif _is_dicom(path):
             dicom_folders.setdefault(path.parent, []).append(path)
-    for parent in dicom_folders:
-        for name, files in _dicom_series(parent):
-            subject = _patient(files[0])
-            shown = (parent.relative_to(folder) / name).as_posix()
-            yield _Row(tuple(files), shown, subject, "DICOM PatientID" if subject else "")
+    for parent, present in dicom_folders.items():
+        every_series = _dicom_series(parent)
+        for files in every_series:
+            subject = _dicom_text(files[0], "PatientID")
+            shown = (parent.relative_to(folder) / min(files).name).as_posix()
+            yield _Row(files, shown, subject, "DICOM PatientID" if subject else "")
+        known = {path for files in every_series for path in files}
+        for path in present:
+            if path not in known:
+                reason = (
+                    f"{path}: is not an image of a DICOM series; expected a complete DICOM file, so export it again."
+                )
+                cohort.skipped.append(Skipped(str(path), reason))
 
 
 def _is_image(path: Path) -> bool:
@@ -129,7 +176,9 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_dicom(path: Path) -> bool:
-    if path.suffix and not path.name.lower().endswith(DICOM_SUFFIXES) and not path.suffix[1:].isdigit():
+    if path.name.lower().endswith(DICOM_SUFFIXES):
+        return True
+    if path.name == "DICOMDIR" or (path.suffix and not path.suffix[1:].isdigit()):
         return False
     try:
         with path.open("rb") as stream:
@@ -138,59 +187,52 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _dicom_series(folder: Path) -> Iterator[tuple[str, list[Path]]]:
-    """The series of one folder as GDCM groups and orders them; each is named after its first file."""
+def _dicom_series(folder: Path) -> tuple[tuple[Path, ...], ...]:
+    """The files of each series in one folder, as GDCM groups and orders them."""
     import SimpleITK as sitk
 
-    for series in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-        files = [Path(f) for f in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series)]
-        yield min(files).name, files
+    reader = sitk.ImageSeriesReader
+    return tuple(
+        tuple(Path(f) for f in reader.GetGDCMSeriesFileNames(str(folder), series))
+        for series in reader.GetGDCMSeriesIDs(str(folder))
+    )
 
 
-def _patient(path: Path) -> str | None:
+def _dicom_text(path: Path, tag: str) -> str | None:
+    """One text value of a DICOM header; None where it is empty or the file is no DICOM."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"])
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[tag])
     except (InvalidDicomError, OSError, ValueError):
         return None
-    return str(header.get("PatientID", "")).strip() or None
+    return str(header.get(tag, "") or "").strip() or None
 
 
 def _listed(path: Path, shown: str, cohort: Cohort) -> Iterator[_Row]:
     """A file named by the user: skipped with a reason where it is missing or of no known format."""
-    if path.is_dir():
-        yield from (replace(row, shown=f"{shown}/{row.shown}") for row in _folder(path))
-    elif not path.is_file():
+    kind = _kind(path)
+    if kind == "folder":
+        rows = list(_folder(path, cohort))
+        if not rows:
+            reason = f"{path}: holds no image; expected {_FORMATS} files in it or below it, so check the folder."
+            cohort.skipped.append(Skipped(str(path), reason))
+        yield from (replace(row, shown=f"{shown}/{row.shown}") for row in rows)
+    elif kind is None:
         cohort.skipped.append(Skipped(str(path), f"{path}: does not exist; expected an image, so check the path."))
     elif _is_image(path):
         yield _Row((path,), shown)
     elif _is_dicom(path):
-        subject = _patient(path)
-        yield _Row((path,), shown, subject, "DICOM PatientID" if subject else "")
+        subject, series = _dicom_text(path, "PatientID"), _dicom_text(path, "SeriesInstanceUID")
+        yield _Row((path,), shown, subject, "DICOM PatientID" if subject else "", series=series)
     else:
         reason = f"{path}: has no known format; expected {_FORMATS}, so convert it."
         cohort.skipped.append(Skipped(str(path), reason))
 
 
-def _read_table(path: Path) -> tuple[list[dict[str, str]], str]:
-    """Rows of a table with lower-case column names, and the name of its path column."""
-    text = path.read_text(encoding="utf-8-sig")
-    reader = csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-    column = next((c for c in ("path", "file") if c in reader.fieldnames), None)
-    if column is None:
-        raise MemorizationIndexError(
-            f"{path}: has columns {', '.join(reader.fieldnames) or 'none'}; expected a column 'path' or 'file' "
-            f"(optional 'subject' or 'subject_id', 'volume' or 'scan_id'), so rename the one that holds the files."
-        )
-    rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
-    return [row for row in rows if row[column]], column
-
-
 def _table(path: Path, cohort: Cohort) -> Iterator[_Row]:
-    rows, column = _read_table(path)
+    rows, column = read_table(path)
     for row in rows:
         subject = row.get("subject") or row.get("subject_id") or None
         volume = row.get("volume") or row.get("scan_id") or None
@@ -199,29 +241,66 @@ def _table(path: Path, cohort: Cohort) -> Iterator[_Row]:
             yield replace(given, volume=volume)
 
 
-def _without_repeats(rows: Sequence[_Row], cohort: Cohort) -> Iterator[_Row]:
-    seen: set[tuple[Path, ...]] = set()
+def _with_text_names(rows: Iterable[_Row], cohort: Cohort) -> Iterator[_Row]:
+    """Leave out files whose names are not text: they could be written into no table."""
     for row in rows:
-        key = tuple(f.resolve() for f in row.files)
-        if key in seen:
-            path = str(row.files[0])
-            cohort.skipped.append(Skipped(path, f"{path}: was given twice; it is used once, so list it only once."))
+        try:
+            str(row.files[0]).encode()
+        except UnicodeEncodeError:
+            path = os.fsencode(row.files[0]).decode("utf-8", "backslashreplace")
+            cohort.skipped.append(Skipped(path, f"{path}: has a name that is not UTF-8 text; rename the file."))
         else:
-            seen.add(key)
             yield row
 
 
+def _without_repeats(rows: Iterable[_Row], cohort: Cohort) -> Iterator[_Row]:
+    seen: set[Path] = set()
+    for row in rows:
+        files = {f.resolve() for f in row.files}
+        if files <= seen:
+            path = str(row.files[0])
+            cohort.skipped.append(Skipped(path, f"{path}: was given twice; it is used once, so list it only once."))
+        else:
+            seen |= files
+            yield row
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Subjects
+
+
 def _with_subjects(rows: Sequence[_Row], subjects: str | Path | None) -> list[_Row]:
-    known: dict[Path, str] = {}
-    pattern = None
-    if subjects is not None and Path(subjects).is_file():
-        table, column = _read_table(Path(subjects))
-        base = Path(subjects).parent
-        for line in table:
-            known[(base / line[column]).resolve()] = line.get("subject") or line.get("subject_id") or ""
-    elif subjects is not None:
-        pattern = _pattern(str(subjects))
+    if subjects is None:
+        return [_with_subject(row, {}, None) for row in rows]
+    if _kind(Path(subjects)) == "file":
+        known, pattern = _known_subjects(Path(subjects)), None
+        hits = sum(_known(row, known) is not None for row in rows)
+    else:
+        known, pattern = {}, _pattern(str(subjects))
+        hits = sum(pattern.search(row.files[0].as_posix()) is not None for row in rows)
+    if rows and not hits:
+        raise MemorizationIndexError(
+            f"--subjects {subjects}: names the subject of none of the {len(rows)} files (the first: "
+            f"{rows[0].files[0]}); expected a table of these files or a pattern that is found in their paths."
+        )
     return [_with_subject(row, known, pattern) for row in rows]
+
+
+def _known_subjects(path: Path) -> dict[Path, str]:
+    table, column = read_table(path)
+    if not {"subject", "subject_id"} & set(table[0]):
+        raise MemorizationIndexError(
+            f"{path}: has columns {', '.join(table[0])}; expected a column 'subject' or 'subject_id', so add it."
+        )
+    return {
+        (path.parent / line[column]).resolve(): line.get("subject") or line.get("subject_id") or "" for line in table
+    }
+
+
+def _known(row: _Row, known: dict[Path, str]) -> str | None:
+    """The subject that a table gives for a file or for a folder around it."""
+    path = row.files[0].resolve()
+    return next((known[place] for place in (path, *path.parents) if place in known), None)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -240,7 +319,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _with_subject(row: _Row, known: dict[Path, str], pattern: re.Pattern[str] | None) -> _Row:
-    if subject := known.get(row.files[0].resolve()):
+    if subject := _known(row, known):
         return replace(row, subject=subject, source="table")
     if row.source == "table":
         return row
@@ -251,28 +330,78 @@ def _with_subject(row: _Row, known: dict[Path, str], pattern: re.Pattern[str] | 
     # Below the given folder, then around the file: a folder far above may be called sub-… for other reasons.
     if hit := _BIDS_SUBJECT.search(row.shown) or _BIDS_SUBJECT.search("/".join(row.files[0].parts[-4:])):
         return replace(row, subject=hit[1], source="BIDS")
-    if row.subject:
-        return row
-    return replace(row, subject=row.shown, source="one a file")
+    return row
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Names
+
+
+def _shortened(rows: list[_Row]) -> list[_Row]:
+    """Rows shown by an absolute path, or one that climbs (``..``), lose the folder that all of them lie in."""
+    far = [row for row in rows if Path(row.shown).is_absolute() or ".." in Path(row.shown).parts]
+    names = dict(zip(map(id, far), _relative_names(far), strict=True))
+    return [replace(row, shown=names.get(id(row), row.shown)) for row in rows]
+
+
+def _relative_names(rows: Sequence[_Row]) -> list[str]:
+    """The rows' places relative to the innermost folder that holds them all."""
+    if not rows:
+        return []
+    try:
+        common = os.path.commonpath([row.place.parent for row in rows])
+    except ValueError:  # on different drives
+        return [row.place.as_posix() for row in rows]
+    return [row.place.relative_to(common).as_posix() for row in rows]
 
 
 def _entries(rows: Sequence[_Row]) -> list[Entry]:
-    """Give every volume a unique name; 2-D images that a table assigns to one volume become its slices."""
-    groups: dict[tuple[str, str], list[_Row]] = {}
-    for row in rows:
-        is_picture = row.files[0].name.lower().endswith(IMAGE_SUFFIXES)
-        key = (row.subject or "", row.volume or "") if row.volume and is_picture else ("", str(row.files[0]))
-        groups.setdefault(key, []).append(row)
-    merged = [replace(g[0], files=tuple(f for row in g for f in row.files)) for g in groups.values()]
-    wanted = [row.volume or row.shown for row in merged]
-    counts = Counter(wanted)
-    taken: Counter[str] = Counter()
+    """Give every volume a unique name; without a subject it is one by itself."""
+    merged = _merged(rows)
     entries = []
-    for row, name in zip(merged, wanted, strict=True):
-        subject = row.subject or row.shown
-        unique = f"{subject}/{name}" if counts[name] > 1 and row.volume else name
-        taken[unique] += 1
-        if taken[unique] > 1:
-            unique = f"{unique} ({taken[unique]})"
-        entries.append(Entry(unique, row.files, subject, row.source))
+    taken: set[str] = set()
+    for row, name in zip(merged, _names(merged), strict=True):
+        unique, number = name, 1
+        while unique in taken:
+            number += 1
+            unique = f"{name} ({number})"
+        taken.add(unique)
+        entries.append(Entry(unique, row.files, row.subject or unique, row.source if row.subject else "one a file"))
     return entries
+
+
+def _merged(rows: Sequence[_Row]) -> list[_Row]:
+    """2-D images that a table assigns to one volume become its slices, DICOM files of one series a volume."""
+    groups: dict[tuple[str, ...], list[_Row]] = {}
+    for row in rows:
+        path = row.files[0]
+        if row.volume and path.name.lower().endswith(IMAGE_SUFFIXES):
+            key: tuple[str, ...] = ("pictures", row.subject or "", row.volume)
+        elif row.series:
+            key = ("series", row.subject or "", row.volume or "", row.series, str(path.parent))
+        else:
+            key = ("file", str(path))
+        groups.setdefault(key, []).append(row)
+    return [_one_volume(key[0], group) for key, group in groups.items()]
+
+
+def _one_volume(kind: str, group: Sequence[_Row]) -> _Row:
+    files = [f for row in group for f in row.files]
+    if kind == "series" and len(files) > 1:
+        ordered = [path for series in _dicom_series(files[0].parent) for path in series]
+        files = sorted(files, key=lambda path: ordered.index(path) if path in ordered else -1)
+        return replace(min(group, key=lambda row: row.shown), files=tuple(files))
+    return replace(group[0], files=tuple(files))
+
+
+def _names(rows: Sequence[_Row]) -> list[str]:
+    """The name that a table gives, else the path shown; where those agree, with what tells them apart."""
+    names = [row.volume or row.shown for row in rows]
+    for name, count in Counter(names).items():
+        if count > 1:
+            same = [i for i, other in enumerate(names) if other == name]
+            longer = _relative_names([rows[i] for i in same])
+            for i, path in zip(same, longer, strict=True):
+                subject = rows[i].subject
+                names[i] = (f"{subject}/{name}" if subject else name) if rows[i].volume else path
+    return names

@@ -82,12 +82,25 @@ def encode(entries: Sequence[Entry], plane: str, describer: Describer, workspace
     encoded = Encoded([], {channel: [] for channel in describer.dimensions}, [])
     for number, unit in enumerate(units):
         path = workspace / f"unit-{number:06d}.safetensors"
-        if path.exists():
+        if _is_whole(path):
             progress.advance(len(unit))
         else:
             _encode_unit(unit, plane, describer, path, progress)
         _collect(path, encoded, progress)
     return encoded
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a finished unit is there; one that a crash of the machine cut short does not count."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return False
+    try:
+        with safe_open(path, framework="numpy"):
+            return True
+    except SafetensorError:
+        return False
 
 
 def _prepare(workspace: Path, entries: Sequence[Entry], plane: str, describer: Describer) -> None:

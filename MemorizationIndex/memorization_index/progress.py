@@ -23,6 +23,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._stop = threading.Event()
+        self._lock = threading.RLock()  # work in threads reports from all of them
         self.stage, self.unit, self.total, self.done = "", "", 0, 0
         self._started = 0.0
 
@@ -38,8 +39,9 @@ class Progress:
 
     def advance(self, steps: int = 1) -> None:
         """Count finished steps; raises :class:`Stopped` if asked to."""
-        self.done += steps
-        self.show()
+        with self._lock:
+            self.done += steps
+            self.show()
         if self._stop.is_set():
             raise Stopped
 
@@ -144,7 +146,8 @@ class JsonProgress(Progress):
 
     def event(self, event: str, **values: Any) -> None:
         """Write one event."""
-        self._write(json.dumps({"event": event, **values}, ensure_ascii=True))
+        with self._lock:
+            self._write(json.dumps({"event": event, **values}, ensure_ascii=True))
 
     def show(self) -> None:
         """Write a progress event, at most five a second."""
@@ -171,4 +174,5 @@ class JsonProgress(Progress):
 
     @staticmethod
     def _print(line: str) -> None:
-        print(line, flush=True)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()

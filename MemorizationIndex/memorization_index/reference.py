@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.bundle import (
+    beside,
     check_files,
+    check_place,
     fingerprint_of,
     read_manifest,
+    recover,
     replace_folder,
     write_csv,
     write_manifest,
@@ -86,7 +88,13 @@ class Reference:
         manifest = read_manifest(folder)
         if problems := check_files(folder, manifest):
             raise MemorizationIndexError(problems[0])
-        return _read(folder, manifest)
+        try:
+            return _read(folder, manifest)
+        except Exception as error:  # checksums are right, so this was written by something else than save
+            raise MemorizationIndexError(
+                f"{folder}: cannot be read as a reference ({error}); expected what 'memorization-index build' wrote, "
+                f"so build it again."
+            ) from error
 
     def score(
         self,
@@ -137,26 +145,28 @@ class Reference:
 
     def save(self, folder: Path) -> None:
         """Write the bundle beside its place and move it there, replacing an older one."""
-        folder = folder.absolute()
-        beside = folder.with_name(f".{folder.name}.new-{os.getpid()}")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        folder = folder.resolve()
+        recover(folder)
+        check_place(folder)
+        new = beside(folder)
         try:
-            self._write(beside)
-            write_manifest(beside, self.manifest)
-            replace_folder(beside, folder)
+            self._write(new)
+            write_manifest(new, self.manifest)
+            replace_folder(new, folder)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
         self.folder = folder
 
     def _write(self, folder: Path) -> None:
         from safetensors.numpy import save_file
 
         rows = [
-            [v.name, v.subject, "|".join(v.files), v.fingerprint, v.total, int((self.slice_volume == i).sum())]
+            [v.name, v.subject, v.files[0], v.fingerprint, v.total, int((self.slice_volume == i).sum())]
             for i, v in enumerate(self.volumes)
         ]
-        write_csv(folder / "volumes.csv", ["volume", "subject", "files", "fingerprint", "total", "slices"], rows)
+        write_csv(folder / "volumes.csv", ["volume", "subject", "path", "fingerprint", "total", "slices"], rows)
+        files = [[i, path] for i, v in enumerate(self.volumes) for path in v.files]
+        write_csv(folder / "files.csv", ["volume_row", "path"], files)
         positions = self.slice_position
         slices = [
             [int(v), int(n), f"{p:.6f}"]
@@ -188,19 +198,32 @@ def whitened(shards: Iterable[NDArray[np.float16]], whitening: Whitening) -> NDA
     return np.concatenate([whitening(shard) for shard in shards])
 
 
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
     from safetensors.numpy import load_file
 
-    with (folder / "volumes.csv").open(encoding="utf-8", newline="") as stream:
-        volumes = [
-            TrainingVolume(r["volume"], r["subject"], tuple(r["files"].split("|")), r["fingerprint"], int(r["total"]))
-            for r in csv.DictReader(stream)
-        ]
+    rows = _rows(folder / "volumes.csv")
+    files: list[list[str]] = [[] for _ in rows]
+    for row in _rows(folder / "files.csv"):
+        files[int(row["volume_row"])].append(row["path"])
+    volumes = [
+        TrainingVolume(row["volume"], row["subject"], tuple(paths), row["fingerprint"], int(row["total"]))
+        for row, paths in zip(rows, files, strict=True)
+    ]
     table = np.loadtxt(folder / "slices.csv", delimiter=",", skiprows=1, usecols=(0, 1), dtype=np.int64, ndmin=2)
     features: dict[str, list[NDArray[np.float16]]] = {}
     for channel in manifest["encoder"]["channels"]:
         shards = sorted(n for n in manifest["files"] if n.startswith(f"features-{channel}-"))
         features[channel] = [np.load(folder / n, mmap_mode="r", allow_pickle=False) for n in shards]
+        shape = (sum(map(len, features[channel])), *{part.shape[1:] for part in features[channel]})
+        if shape != (len(table), (manifest["encoder"]["channels"][channel],)):
+            raise ValueError(f"channel {channel} has features of shape {shape} for {len(table)} slices")
+    if len(table) == 0 or not 0 <= table[:, 0].min() <= table[:, 0].max() < len(volumes):
+        raise ValueError("slices.csv names volumes that volumes.csv does not have")
     tensors = load_file(folder / "whitening.safetensors")
     null = load_file(folder / "null.safetensors")
     return Reference(

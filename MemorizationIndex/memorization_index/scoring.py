@@ -87,13 +87,18 @@ class Scores:
     @classmethod
     def read(cls, folder: str | Path) -> Scores:
         """Read what :meth:`write` wrote."""
+        from safetensors import SafetensorError
+
         folder = Path(folder)
         try:
             run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             slices = _read_table(folder / "slices.csv", SLICE_COLUMNS)
             volumes = _read_table(folder / "volumes.csv", VOLUME_COLUMNS)
             pictures = Pictures.load(folder / "pictures.safetensors")
-        except (OSError, ValueError, KeyError) as error:
+            found = {"volumes": len(volumes["volume"]), "slices": len(slices["volume"])}
+            if any(run["counts"][table] != count for table, count in found.items()):
+                raise ValueError(f"its tables have {found['volumes']} volumes and {found['slices']} slices")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise MemorizationIndexError(
                 f"{folder}: is not a complete result ({error}); expected the folder that 'memorization-index score' "
                 f"wrote, so check the path or score again."

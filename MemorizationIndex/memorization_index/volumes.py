@@ -9,10 +9,9 @@ numbers are 0-based along the axis that is sliced: *axial* inferior → superior
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
-import struct
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.nifti import check_nifti, not_finite
 
 PLANES = ("axial", "coronal", "sagittal")
 #: The plane of a cohort that consists of 2-D images.
@@ -36,10 +36,10 @@ DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 EMPTY_FOREGROUND = 0.02
 #: … when its bright end stays below this fraction of the volume's (air and noise beyond the anatomy).
 EMPTY_RANGE = 0.10
+#: Above a padding value, at least this fraction of the values is background.
+_BACKGROUND_FRACTION = 0.05
 #: Files that announce more voxels than this are refused before anything is allocated.
 MAXIMUM_VOXELS = 2**31
-
-_NIFTI_SINGLE_FILE_HEADER = 348
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Volume:
     def fingerprint(self) -> str:
         """SHA-256 of shape, spacing (to 1e-4 mm) and decoded voxels: the same scan in any file format or order."""
         digest = hashlib.sha256()
-        digest.update(repr((self.voxels.shape, [round(s, 4) for s in self.spacing])).encode())
+        # Rounded between the fractions that fields of view over matrix sizes give (0.46875), where a last bit matters.
+        spacing = [math.floor(s * 1e4 + 0.3125) for s in self.spacing]
+        digest.update(repr((self.voxels.shape, spacing)).encode())
         digest.update(np.ascontiguousarray(self.voxels).data)
         return digest.hexdigest()
 
@@ -112,22 +114,33 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
     """
     first = path if isinstance(path, Path) else path[0]
     try:
+        if first.stat().st_size == 0:
+            raise MemorizationIndexError(f"{first}: is empty; expected an image, so copy or export it again.")
         volume = _read(path)
     except MemorizationIndexError:
         raise
     except Exception as error:  # every reader has its own exceptions; the user needs one sentence
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise MemorizationIndexError(
-            f"{first}: could not be read as an image ({reason[0].strip()}); expected a complete NIfTI, NRRD, MHA, "
-            f"DICOM, PNG, JPEG, TIFF or NPY file, so export it again."
+            f"{first}: {_reason(first, error)}; expected a complete NIfTI, NRRD, MHA, DICOM, PNG, JPEG, TIFF or NPY "
+            f"file, so copy or export it again."
         ) from error
     if not np.isfinite(volume.voxels).all():
-        bad = int(np.size(volume.voxels) - np.isfinite(volume.voxels).sum())
-        raise MemorizationIndexError(
-            f"{first}: contains {bad} voxels that are NaN or infinite; expected finite intensities, so replace them "
-            f"(for example by the background value) and try again."
-        )
+        raise not_finite(first, int(np.size(volume.voxels) - np.isfinite(volume.voxels).sum()))
     return volume
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """What a reader's exception means, in words."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be opened ({error.strerror})"
+    if any(sign in text for sign in ("Unable to determine ImageIO", "cannot identify", "gzipped file", "pickle")):
+        return "is not of the format that its name says, or its beginning is damaged"
+    incomplete = ("File cannot be read", "_read: ", "DataFileIterNext", "truncated", "end-of-stream", "mmap length")
+    if any(sign in text for sign in incomplete):
+        return "is truncated, or the data file that belongs to it is missing or shorter than its header says"
+    last = [line.strip() for line in text.splitlines() if line.strip()][-1:] or [type(error).__name__]
+    return f"cannot be read ({re.sub(r' ?[(]0x[0-9a-f]+[)]', '', last[0])})"
 
 
 def looks_flat(files: Sequence[Path]) -> bool:
@@ -164,7 +177,7 @@ def _read(path: Path | Sequence[Path]) -> Volume:
         return _read_picture(path)
     if name.endswith(VOLUME_SUFFIXES):
         if name.endswith((".nii", ".nii.gz")):
-            _check_nifti_is_complete(path)
+            check_nifti(path)
         return _read_itk(path)
     return _read_dicom([path])
 
@@ -176,12 +189,16 @@ def _read_itk(path: Path) -> Volume:
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     _check_size(path, reader.GetSize())
-    if reader.GetNumberOfComponents() != 1:
-        raise MemorizationIndexError(
-            f"{path}: has {reader.GetNumberOfComponents()} values a voxel; expected one scalar intensity, so export "
-            f"each component as a volume of its own."
-        )
+    _check_components(path, reader.GetNumberOfComponents())
     return _from_itk(reader.Execute(), path)
+
+
+def _check_components(path: Path, components: int) -> None:
+    if components != 1:
+        raise MemorizationIndexError(
+            f"{path}: has {components} values a voxel (color, vector or complex); expected one scalar intensity, so "
+            f"export each component as a volume of its own."
+        )
 
 
 def _check_size(path: Path, size: Sequence[int]) -> None:
@@ -283,65 +300,36 @@ def _read_dicom(paths: Sequence[Path]) -> Volume:
     import pydicom
     import SimpleITK as sitk
 
-    header = pydicom.dcmread(paths[0], stop_before_pixels=True)
-    subject = str(header.get("PatientID", "")).strip() or None
+    tags = ["PatientID", "Rows", "Columns", "ImageOrientationPatient", "ImagePositionPatient"]
+    headers = [pydicom.dcmread(p, stop_before_pixels=True, specific_tags=tags, force=True) for p in paths]
     if len(paths) == 1:
         volume = _read_itk(paths[0])
     else:
+        _check_series(paths[0], headers)
         reader = sitk.ImageSeriesReader()
         reader.SetFileNames([str(p) for p in paths])
-        volume = _from_itk(reader.Execute(), paths[0])
-    return Volume(volume.voxels, volume.spacing, volume.is_image, subject)
+        image = reader.Execute()
+        _check_components(paths[0], image.GetNumberOfComponentsPerPixel())
+        volume = _from_itk(image, paths[0])
+    return replace(volume, subject=str(headers[0].get("PatientID", "")).strip() or None)
 
 
-def _check_nifti_is_complete(path: Path) -> None:
-    """Refuse a truncated NIfTI file: ITK fills what is missing with zeros without a word.
-
-    The size that the header announces is compared with the file's size, for ``.gz`` with the length in the gzip
-    trailer; where that disagrees (several gzip members), the file is decompressed to its end.
-    """
-    zipped = path.name.lower().endswith(".gz")
-    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
-        header = stream.read(_NIFTI_SINGLE_FILE_HEADER)
-    expected = _nifti_bytes(header)
-    if expected is None:
+def _check_series(path: Path, headers: Sequence[Any]) -> None:
+    """Refuse a series that is no single stack of slices: ITK would pile up whatever it is given."""
+    what = "are of different sizes" if len({(h.get("Rows"), h.get("Columns")) for h in headers}) > 1 else ""
+    if all(h.get("ImageOrientationPatient") and h.get("ImagePositionPatient") for h in headers):
+        directions = np.array([h.ImageOrientationPatient for h in headers], float)
+        normal = np.cross(directions[0, :3], directions[0, 3:])
+        along = np.sort(np.array([h.ImagePositionPatient for h in headers], float) @ normal)
+        if np.abs(directions - directions[0]).max() > 1e-2:
+            what = "lie in different planes"
+        elif np.diff(along).min() < 1e-3:
+            what = "lie at the same place (several time points, echoes or directions)"
+    if what:
         raise MemorizationIndexError(
-            f"{path}: does not begin with a NIfTI header; expected a NIfTI-1 or NIfTI-2 file, so export it again."
+            f"{path}: belongs to a DICOM series of {len(headers)} images that {what}; expected one stack of parallel "
+            f"slices, so export each stack as a volume of its own."
         )
-    with path.open("rb") as raw:
-        raw.seek(-4, 2)
-        found = struct.unpack("<I", raw.read(4))[0] if zipped else path.stat().st_size
-    if zipped and found != expected % 2**32:
-        try:
-            with gzip.open(path, "rb") as stream:
-                found = sum(len(block) for block in iter(lambda: stream.read(1 << 20), b""))
-        except (EOFError, OSError):
-            found = -1
-    if found < expected % 2**32 if zipped else found < expected:
-        raise MemorizationIndexError(
-            f"{path}: is truncated (its header announces {expected} bytes, fewer are there); expected a complete "
-            f"NIfTI file, so copy or export it again."
-        )
-
-
-def _nifti_bytes(header: bytes) -> int | None:
-    """Bytes that a single-file NIfTI-1/2 must have, from its header; None where this is not one."""
-    if len(header) < _NIFTI_SINGLE_FILE_HEADER:
-        return None
-    layouts = {348: ("8h", 40, 72, "f", 108), 540: ("8q", 16, 14, "q", 168)}
-    for order in "<>":
-        layout = layouts.get(struct.unpack_from(order + "i", header)[0])
-        if layout is None:
-            continue
-        dim_format, dim_at, bits_at, offset_format, offset_at = layout
-        dim = [int(d) for d in struct.unpack_from(order + dim_format, header, dim_at)]
-        bits = int(struct.unpack_from(order + "h", header, bits_at)[0])
-        offset = struct.unpack_from(order + offset_format, header, offset_at)[0]
-        if not 1 <= dim[0] <= 7 or not np.isfinite(offset):
-            return None
-        voxels = math.prod(max(1, d) for d in dim[1 : dim[0] + 1])
-        return int(offset) + (voxels * bits + 7) // 8
-    return None
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -379,10 +367,13 @@ def _range(values: NDArray[np.float32]) -> tuple[float, float]:
     above = sample[sample > low]
     if above.size == 0:
         return low, low
-    # A value far below everything else is padding (−1000 around an MR of 0 … 3000), not background.
-    next_low = float(np.percentile(above, 0.1))
-    background = next_low if next_low - low > 0.2 * (np.percentile(above, 99.5) - next_low) else low
-    return background, float(np.percentile(above, 99.5))
+    # A value far below everything else is padding (−1000 around an MR of 0 … 3000), not background, where there is a
+    # background above it: values near the next lowest. Without one (a skull-stripped head) the gap must be enormous.
+    next_low, bright = (float(value) for value in np.percentile(above, (0.1, 99.5)))
+    span, gap = bright - next_low, next_low - low
+    has_background = np.mean(above < next_low + 0.05 * span) > _BACKGROUND_FRACTION
+    is_padded = gap > 0.2 * span > 0 and (has_background or gap > 2 * span)
+    return next_low if is_padded else low, bright
 
 
 def _is_empty(image: NDArray[np.float32], background: float, bright: float) -> bool:
@@ -438,9 +429,12 @@ def resampling_matrix(count: int, pixel: float, size: int) -> NDArray[np.float32
     step = 1.0 / size
     width = max(pixel, step)
     targets = (np.arange(size) + 0.5) * step - 0.5
-    sources = (np.arange(count) + 0.5 - count / 2) * pixel
+    beyond = 2 * math.ceil(width / pixel)  # pixels beyond the image under any triangle that touches it
+    sources = (np.arange(-beyond, count + beyond) + 0.5 - count / 2) * pixel
     weights = np.clip(1 - np.abs(targets[:, None] - sources[None, :]) / width, 0, None)
-    # The full triangle over an endless row of pixels has this sum; dividing by it keeps padding equal to zero.
-    matrix: NDArray[np.float32] = (weights * (pixel / width)).astype(np.float32)
+    # Divided by what the triangle would weigh without a border: its sum over pixels differs with its place among them.
+    inside = weights[:, beyond : beyond + count]
+    weight = weights.sum(axis=1, keepdims=True)
+    matrix: NDArray[np.float32] = (inside / np.where(weight > 0, weight, 1)).astype(np.float32)
     matrix.flags.writeable = False
     return matrix

@@ -1,0 +1,117 @@
+"""What ITK does not say of a NIfTI file: it fills what is missing with zeros, and sets NaN and infinity to zero."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from memorization_index.errors import MemorizationIndexError
+
+_SINGLE_FILE_HEADER = 348
+_BLOCK = 1 << 20
+#: NIfTI data type → the NumPy type of those that can hold NaN.
+_FLOATS = {16: "f4", 64: "f8"}
+
+
+@dataclass(frozen=True)
+class _Header:
+    offset: int
+    size: int  # bytes of voxels
+    float_type: str | None  # NumPy's name of the voxels' type where they are floating-point numbers
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def check_nifti(path: Path) -> None:
+    """Refuse a NIfTI file that is truncated, or holds NaN or infinite voxels.
+
+    The size that the header announces is compared with the file's size, for ``.gz`` with the length in the gzip
+    trailer. Only where that disagrees (several gzip members), or voxels are floating-point numbers, is the file
+    decompressed here.
+    """
+    zipped = path.name.lower().endswith(".gz")
+    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
+        header = _header(stream.read(_SINGLE_FILE_HEADER))
+    if header is None:
+        raise MemorizationIndexError(
+            f"{path}: does not begin with a NIfTI header; expected a NIfTI-1 or NIfTI-2 file, so export it again."
+        )
+    with path.open("rb") as raw:
+        raw.seek(-4, 2)
+        found = struct.unpack("<I", raw.read(4))[0] if zipped else path.stat().st_size
+    bad = 0
+    if header.float_type or (zipped and found != header.end % 2**32):
+        with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
+            found, bad = _examined(stream, header)
+    elif zipped:
+        found = header.end
+    if found < header.end:
+        raise MemorizationIndexError(
+            f"{path}: is truncated (its header announces {header.end} bytes, fewer are there); expected a complete "
+            f"NIfTI file, so copy or export it again."
+        )
+    if bad:
+        raise not_finite(path, bad)
+
+
+def not_finite(path: Path, bad: int) -> MemorizationIndexError:
+    """The error of a file with ``bad`` voxels that are no numbers."""
+    return MemorizationIndexError(
+        f"{path}: contains {bad} voxels that are NaN or infinite; expected finite intensities, so replace them (for "
+        f"example by the background value) and try again."
+    )
+
+
+def _examined(stream: _Readable, header: _Header) -> tuple[int, int]:
+    """Bytes that are there, at most to the header's end, and how many voxels are not finite."""
+    found, bad = len(stream.read(header.offset)), 0
+    for block in _blocks(stream, header.size):
+        found += len(block)
+        if header.float_type:
+            whole = len(block) - len(block) % np.dtype(header.float_type).itemsize
+            bad += int(np.count_nonzero(~np.isfinite(np.frombuffer(block[:whole], header.float_type))))
+    return found, bad
+
+
+def _blocks(stream: _Readable, size: int) -> Iterator[bytes]:
+    """Blocks of 1 MiB (the last one shorter) until ``size`` bytes were read or there are no more."""
+    try:
+        while size > 0 and (block := stream.read(min(_BLOCK, size))):
+            yield block
+            size -= len(block)
+    except EOFError:  # a compressed stream that was cut off
+        return
+
+
+def _header(header: bytes) -> _Header | None:
+    """Where the voxels of a single-file NIfTI-1/2 lie; None where this is not one."""
+    if len(header) < _SINGLE_FILE_HEADER:
+        return None
+    layouts = {348: ("8h", 40, 70, "f", 108), 540: ("8q", 16, 12, "q", 168)}
+    for order in "<>":
+        layout = layouts.get(struct.unpack_from(order + "i", header)[0])
+        if layout is None:
+            continue
+        dim_format, dim_at, type_at, offset_format, offset_at = layout
+        dim = [int(d) for d in struct.unpack_from(order + dim_format, header, dim_at)]
+        kind, bits = struct.unpack_from(order + "2h", header, type_at)
+        offset = struct.unpack_from(order + offset_format, header, offset_at)[0]
+        if not 1 <= dim[0] <= 7 or not np.isfinite(offset) or offset < 0:
+            return None
+        voxels = math.prod(max(1, d) for d in dim[1 : dim[0] + 1])
+        float_type = order + _FLOATS[kind] if kind in _FLOATS else None
+        return _Header(int(offset), (voxels * int(bits) + 7) // 8, float_type)
+    return None

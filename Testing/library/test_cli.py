@@ -1,0 +1,319 @@
+"""The command line as people, programs and gates use it."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import phantoms
+import pytest
+from memorization_index._version import __version__
+from memorization_index.cli import main
+from memorization_index.scoring import SLICE_COLUMNS, VOLUME_COLUMNS
+
+PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
+#: Field → type of every event (the contract with programs).
+EVENTS = {
+    "start": {"command": str, "version": str},
+    "progress": {"stage": str, "done": int, "total": int, "unit": str, "seconds_left": (float, int, type(None))},
+    "skipped": {"path": str, "reason": str},
+    "warning": {"message": str},
+    "error": {"message": str},
+}
+
+
+def worker(*arguments: object, **options) -> subprocess.Popen[bytes]:
+    """The command as a process of its own."""
+    command = [sys.executable, "-m", "memorization_index", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)}, **{**pipes, **options})
+
+
+def finished(process: subprocess.Popen[bytes], seconds: float = 120) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out.decode(), err.decode()
+
+
+def header(path: Path) -> tuple[str, ...]:
+    return tuple(path.read_text(encoding="utf-8").splitlines()[0].split(","))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# JSON lines
+
+
+def assert_events_follow_the_contract(events: list[dict], command: str) -> None:
+    assert events[0] == {"event": "start", "command": command, "version": __version__}
+    assert events[-1]["event"] == "done"
+    for event in events[:-1]:
+        fields = EVENTS[event["event"]]
+        assert set(event) == {"event", *fields}
+        for name, kind in fields.items():
+            assert isinstance(event[name], kind), event
+    progress = [e for e in events if e["event"] == "progress"]
+    for stage in {e["stage"] for e in progress}:
+        done = [e["done"] for e in progress if e["stage"] == stage]
+        totals = {e["total"] for e in progress if e["stage"] == stage}
+        assert done == sorted(done)
+        assert totals == {done[-1]}, "a stage ends complete"
+    assert all(e["seconds_left"] is None for e in progress if e["done"] == 0)
+    assert all(e["seconds_left"] == 0 for e in progress if e["done"] == e["total"])
+
+
+def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command) -> None:
+    result = command("build", training, "--out", tmp_path / "reference")
+    assert (result.code, result.err) == (0, "")
+    assert_events_follow_the_contract(result.events, "build")
+    done = result.events[-1]
+    assert set(done) == {"event", "command", "out", "counts", "seconds"}
+    assert done["out"] == str(tmp_path / "reference")
+    assert done["counts"]["subjects"] == 6
+
+    result = command("score", tmp_path / "reference", training / "sub-03", "--out", tmp_path / "result")
+    assert (result.code, result.err) == (0, "")
+    assert_events_follow_the_contract(result.events, "score")
+    done = result.events[-1]
+    assert set(done) == {"event", "command", "out", "counts", "verdicts", "seconds"}
+    assert done["verdicts"] == {"copy": 1, "suspicious": 0, "no evidence": 0, "uncalibrated": 0}
+    assert (done["counts"]["volumes"], done["counts"]["slices"], done["counts"]["skipped"]) == (1, 6, 0)
+    assert header(tmp_path / "result" / "slices.csv") == SLICE_COLUMNS
+    assert header(tmp_path / "result" / "volumes.csv") == VOLUME_COLUMNS
+    names = {"slices.csv", "volumes.csv", "run.json", "report.html", "pictures.safetensors"}
+    assert {p.name for p in (tmp_path / "result").iterdir()} == names
+
+
+def test_json_stays_whole_with_names_of_any_language(tiny, tmp_path: Path) -> None:
+    """Standard output of programs may be anything; what is written to it is ASCII."""
+    phantoms.write(tmp_path / "头部 – Köpfe" / "1.nii.gz", phantoms.anatomy(1)[4:7])
+    (tmp_path / "头部 – Köpfe" / "2.nii.gz").write_bytes(b"x")
+    arguments = ["score", tiny.reference, tmp_path / "头部 – Köpfe", "--out", tmp_path / "out – 結果", "--json"]
+    command = [sys.executable, "-m", "memorization_index", *map(str, arguments)]
+    plain = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
+    run = subprocess.run(command, env=plain, capture_output=True, check=True)
+    events = [json.loads(line) for line in run.stdout.decode("ascii").splitlines()]
+    assert events[-1]["out"] == str(tmp_path / "out – 結果")
+    assert [Path(e["path"]).name for e in events if e["event"] == "skipped"] == ["2.nii.gz"]
+
+
+def test_reader_that_goes_away_ends_the_work_quietly(many_volumes: Path, tiny, tmp_path: Path) -> None:
+    process = worker("score", tiny.reference, many_volumes, "--out", tmp_path / "out", "--json")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 130
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Ending
+
+
+@pytest.fixture(scope="module")
+def many_volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    for subject in range(20):
+        phantoms.write(folder / f"{subject:03d}.nii.gz", phantoms.anatomy(subject))
+    for copy in range(20, 300):
+        shutil.copy(folder / f"{copy % 20:03d}.nii.gz", folder / f"{copy:03d}.nii.gz")
+    return folder
+
+
+def wait_for(process: subprocess.Popen[bytes], text: bytes) -> None:
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"ended without {text!r}: {process.stderr.read().decode()}")
+
+
+@pytest.mark.parametrize("command", ["build", "score"])
+def test_watched_standard_input_ends_the_process(command: str, many_volumes: Path, tiny, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    inputs = ["build", many_volumes] if command == "build" else ["score", tiny.reference, many_volumes]
+    process = worker(*inputs, "--out", out, "--json", "--watch-stdin", stdin=subprocess.PIPE)
+    wait_for(process, b'"done": 1')
+    process.stdin.write(b"talk is no reason to end\n")
+    process.stdin.flush()
+    wait_for(process, b'"progress"')
+    assert process.poll() is None
+    started = time.monotonic()
+    process.stdin.close()
+    process.stdin = None
+    code, printed, err = finished(process, 30)
+    assert code == 130
+    assert time.monotonic() - started < 10
+    assert err == ""
+    last = json.loads(printed.splitlines()[-1])
+    assert last["event"] == "error"
+    assert last["message"].startswith("Stopped;")
+    # Nothing half-written: no reference; an empty folder for results; only what a build goes on from.
+    left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")}
+    assert left <= ({".out.building", ".out.building/plan.json"} if command == "build" else {"out"})
+
+
+def test_watched_standard_input_that_stays_open_does_no_harm(tiny, tmp_path: Path) -> None:
+    """The process ends by itself, and cleanly, while its standard input is still open."""
+    for _ in range(3):
+        process = worker(
+            "score", tiny.reference, tiny.training, "--out", tmp_path, "--json", "--watch-stdin", stdin=subprocess.PIPE
+        )
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == b""
+        assert json.loads(process.stdout.read().splitlines()[-1])["event"] == "done"
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")
+def test_interrupt_by_the_user(many_volumes: Path, tiny, tmp_path: Path) -> None:
+    process = worker("score", tiny.reference, many_volumes, "--out", tmp_path / "out", "--json")
+    wait_for(process, b'"done": 1')
+    process.send_signal(signal.SIGINT)
+    code, printed, err = finished(process, 30)
+    assert (code, err) == (130, "")
+    assert json.loads(printed.splitlines()[-1])["message"].startswith("Stopped;")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# For people
+
+
+def test_plain_lines_where_no_terminal_is(tiny, tmp_path: Path) -> None:
+    (tmp_path / "queries").mkdir()
+    shutil.copy(tiny.training / "sub-01.nii.gz", tmp_path / "queries" / "one.nii.gz")
+    (tmp_path / "queries" / "bad.nii.gz").write_bytes(b"x")
+    code, out, err = finished(worker("score", tiny.reference, tmp_path / "queries", "--out", tmp_path / "out"))
+    assert code == 0
+    assert out == f"1 volumes: 1 copy. Report: {tmp_path / 'out' / 'report.html'}\n"
+    assert "\x1b" not in err
+    assert "\r" not in err
+    lines = err.splitlines()
+    assert f"skipped {tmp_path / 'queries' / 'bad.nii.gz'}: " in err
+    assert "comparing with the training set: 2 of 2 volumes" in lines
+    assert "verifying: 3 of 3 slices" in lines
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_bars_on_a_terminal(tiny, tmp_path: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = worker("score", tiny.reference, tiny.training, "--out", tmp_path / "out", stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while select.select([ours], [], [], 60)[0]:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # Linux's way to say that the other side is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    out = process.stdout.read().decode()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert "3/3" in shown.decode()
+    assert "9/9" in shown.decode()
+    assert "3 volumes: 3 copy." in out
+
+
+def test_fail_on_copy_is_a_gate(tiny, tmp_path: Path, command) -> None:
+    phantoms.write(tmp_path / "new" / "new.nii.gz", phantoms.anatomy(55)[4:7])
+    for queries, arguments, code in [
+        (tiny.training, [], 0),
+        (tiny.training, ["--fail-on", "copy"], 3),
+        (tmp_path / "new", ["--fail-on", "copy"], 0),
+        (tmp_path / "gone", ["--fail-on", "copy"], 2),
+    ]:
+        result = command("score", tiny.reference, queries, "--out", tmp_path / "out", *arguments)
+        assert result.code == code
+        assert (result.events[-1]["event"] == "done") == (code != 2)
+
+
+def test_second_score_replaces_the_first(tiny, tmp_path: Path) -> None:
+    for count in (3, 1):
+        inputs = sorted(tiny.training.iterdir())[:count]
+        assert main(["score", str(tiny.reference), *map(str, inputs), "--out", str(tmp_path)]) == 0
+        assert json.loads((tmp_path / "run.json").read_text())["counts"]["volumes"] == count
+        assert len((tmp_path / "volumes.csv").read_text().splitlines()) == 1 + count
+
+
+def test_report_is_written_again(tiny, tmp_path: Path, capsys) -> None:
+    assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(tmp_path)]) == 0
+    report = tmp_path / "report.html"
+    first = report.read_bytes()
+    for spoil in (report.unlink, lambda: report.write_text("scribble")):
+        spoil()
+        capsys.readouterr()
+        assert main(["report", str(tmp_path)]) == 0
+        assert capsys.readouterr().out == f"{report}\n"
+        assert report.read_bytes() == first
+
+
+@pytest.mark.parametrize("gone", ["run.json", "slices.csv", "volumes.csv", "pictures.safetensors", None])
+def test_report_of_what_is_no_result(tiny, tmp_path: Path, capsys, gone: str | None) -> None:
+    if gone:
+        assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(tmp_path)]) == 0
+        (tmp_path / gone).unlink()
+    capsys.readouterr()
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"{tmp_path}: is not a complete result" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["run.json", "slices.csv", "volumes.csv", "pictures.safetensors"])
+def test_report_of_a_damaged_result(tiny, tmp_path: Path, capsys, name: str) -> None:
+    assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(tmp_path)]) == 0
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:40])
+    capsys.readouterr()
+    assert main(["report", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert f"{tmp_path}: is not a complete result" in message
+    assert "\n" not in message.strip()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["build"], ["score", "ref"], ["build", "x", "--out", "y", "--plane", "z"]]
+)
+def test_wrong_use_ends_with_2(arguments: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: memorization-index" in capsys.readouterr().err
+
+
+def test_version_help_and_encoders(capsys) -> None:
+    for arguments in (["--version"], ["--help"], ["score", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 0
+    assert main(["encoders"]) == 0
+    printed = capsys.readouterr().out
+    assert __version__ in printed
+    assert "copies found and --fail-on copy" in printed
+    assert "spectral" in printed
+
+
+def test_verify_says_what_it_checked(tiny, capsys) -> None:
+    from memorization_index import Reference
+
+    assert main(["verify", str(tiny.reference)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{tiny.reference}: 6 files are as they were built" in printed
+    assert Reference.open(tiny.reference).fingerprint in printed
+
+
+def test_nothing_heavy_is_imported_to_parse_a_command() -> None:
+    code = (
+        "import sys, memorization_index.cli as c; c._parser(); "
+        "print(sorted({'numpy', 'scipy', 'SimpleITK', 'torch', 'rich', 'pydicom', 'PIL', 'faiss'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert run.stdout.decode().strip() == "[]"
