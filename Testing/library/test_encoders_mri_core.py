@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from memorization_index.encoders import load_encoder
 from memorization_index.encoders.base import default_blocks
 from memorization_index.encoders.checkpoints import default_heads
-from memorization_index.encoders.mri_core import global_blocks, in_windows
 from memorization_index.encoders.preprocessing import preprocess
+from memorization_index.encoders.transformer import global_blocks
 from memorization_index.errors import MemorizationIndexError
 from vit_weights import random_weights
 
@@ -177,20 +177,6 @@ def test_half_precision_weights_are_computed_in_single(tmp_path, images):
     half, single = (load_encoder("mri-core", tmp_path / f"{name}.pth", device="cpu") for name in ("half", "single"))
     assert half.fingerprint == single.fingerprint
     np.testing.assert_array_equal(half.encode(images)["block3"], single.encode(images)["block3"])
-
-
-def test_windows_are_cut_and_put_together():
-    grid = torch.arange(2 * 15 * 17 * 3, dtype=torch.float32).reshape(2, 15, 17, 3)
-    seen = []
-    assert torch.equal(in_windows(grid, 14, lambda x: seen.append(x) or x), grid)
-    assert seen[0].shape == (8, 14, 14, 3)
-    assert torch.equal(seen[0][0], grid[0, :14, :14])
-    assert torch.equal(seen[0][3, :1, :3], grid[0, 14:, 14:])
-    assert not seen[0][3, 1:].any()
-
-
-def test_the_native_grid_is_not_padded():
-    in_windows(torch.ones(1, 14, 14, 3), 14, lambda x: x if x.shape == (1, 14, 14, 3) else pytest.fail("padded"))
 
 
 @pytest.mark.slow

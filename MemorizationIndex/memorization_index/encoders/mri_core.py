@@ -1,24 +1,19 @@
-"""MRI-CORE: the image encoder of Segment Anything, as MRI-CORE's fork of it computes it.
+"""``mri-core``: the settings of MRI-CORE's encoder, its fingerprint, and raw slices to features.
 
-A vision transformer on a square grid of 16-pixel patches: absolute positions, attention in windows of 14 × 14 tokens
-except in four evenly spaced blocks that attend globally. Two things differ from SAM: there are no relative positions,
-and windows are cut, and padded with zeros, *before* the first LayerNorm of a block, so that padding enters attention
-as the LayerNorm's bias. With 224 pixels the grid is 14 × 14 and nothing is padded.
-
-Dong et al., *MRI-CORE*, arXiv 2506.12186; Kirillov et al., *Segment Anything*, 2023.
+The network itself is :mod:`~memorization_index.encoders.transformer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from memorization_index.encoders.base import (
     Features,
@@ -30,137 +25,13 @@ from memorization_index.encoders.base import (
     digest_tensors,
     encode_in_batches,
 )
-from memorization_index.encoders.checkpoints import Checkpoint, Shape, default_heads, read_checkpoint
+from memorization_index.encoders.checkpoints import Checkpoint, default_heads, read_checkpoint
 from memorization_index.encoders.preprocessing import PREPROCESSINGS, Preprocessing, preprocess
+from memorization_index.encoders.transformer import VisionTransformer
 from memorization_index.errors import MemorizationIndexError
 
 Positions = Literal["trained", "zeros"]
 LayerScale = Literal["refuse", "apply", "ignore"]
-
-_WINDOW = 14
-_EPSILON = 1e-6
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention over all tokens of a grid ``(n, h, w, C)``."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend, and keep the shape."""
-        n, h, w, c = x.shape
-        q, k, v = self.qkv(x).reshape(n, h * w, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        return cast(Tensor, self.proj(attended.transpose(1, 2).reshape(n, h, w, c)))
-
-
-class Perceptron(nn.Module):
-    """Two linear maps with an exact GELU between them."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.lin1 = nn.Linear(width, hidden)
-        self.lin2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map each token by itself."""
-        return cast(Tensor, self.lin2(F.gelu(self.lin1(x))))
-
-
-class Scale(nn.Module):
-    """LayerScale: one factor a channel (Touvron et al., 2021)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Multiply each channel."""
-        return x * self.gamma
-
-
-class Block(nn.Module):
-    """One transformer block; ``window`` tokens a side attend to each other, or all where it is 0."""
-
-    def __init__(self, shape: Shape, heads: int, window: int, layer_scale: bool) -> None:
-        super().__init__()
-        self.window = window
-        self.norm1 = nn.LayerNorm(shape.width, eps=_EPSILON)
-        self.attn = Attention(shape.width, heads)
-        self.norm2 = nn.LayerNorm(shape.width, eps=_EPSILON)
-        self.mlp = Perceptron(shape.width, shape.hidden)
-        self.ls1 = Scale(shape.width) if layer_scale else nn.Identity()
-        self.ls2 = Scale(shape.width) if layer_scale else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Both residual steps on a grid ``(n, h, w, C)``."""
-        if self.window:
-            attended = in_windows(x, self.window, lambda windows: self.attn(self.norm1(windows)))
-        else:
-            attended = self.attn(self.norm1(x))
-        x = x + self.ls1(attended)
-        return cast(Tensor, x + self.ls2(self.mlp(self.norm2(x))))
-
-
-def in_windows(x: Tensor, size: int, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply a function to windows ``(n·windows, size, size, C)`` of a grid that is padded with zeros to fit."""
-    n, h, w, c = x.shape
-    rows, columns = -(-h // size), -(-w // size)
-    x = F.pad(x, (0, 0, 0, columns * size - w, 0, rows * size - h))
-    windows = x.reshape(n, rows, size, columns, size, c).transpose(2, 3).reshape(-1, size, size, c)
-    x = function(windows).reshape(n, rows, columns, size, size, c).transpose(2, 3)
-    return x.reshape(n, rows * size, columns * size, c)[:, :h, :w]
-
-
-class PatchEmbedding(nn.Module):
-    """A linear map of each patch.
-
-    Written as a matrix product, not as a convolution, which CUDA would compute with 10 bits of mantissa by default.
-    """
-
-    def __init__(self, width: int, patch: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, patch, patch)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images ``(n, 3, H, W)`` to a grid ``(n, H/patch, W/patch, C)``."""
-        n, _, height, width = images.shape
-        patch = self.proj.kernel_size[0]
-        h, w = height // patch, width // patch
-        patches = images.reshape(n, 3, h, patch, w, patch).permute(0, 2, 4, 1, 3, 5).reshape(n, h, w, -1)
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
-
-
-class VisionTransformer(nn.Module):
-    """The encoder without SAM's neck: images ``(n, 3, size, size)`` to the token grids of some blocks."""
-
-    def __init__(self, shape: Shape, heads: int, grid: int, layer_scale: bool) -> None:
-        super().__init__()
-        self.patch_embed = PatchEmbedding(shape.width, shape.patch)
-        self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, shape.width))
-        everywhere = global_blocks(shape.depth)
-        self.blocks = nn.ModuleList(
-            Block(shape, heads, 0 if i in everywhere else _WINDOW, layer_scale) for i in range(shape.depth)
-        )
-
-    def forward(self, images: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
-        """Outputs ``(n, h, w, C)`` of the wanted blocks, after both residual additions and before any norm."""
-        x = self.patch_embed(images) + self.pos_embed
-        outputs = {}
-        for i, block in enumerate(self.blocks[: max(wanted) + 1]):
-            x = block(x)
-            if i in wanted:
-                outputs[i] = x
-        return outputs
-
-
-def global_blocks(depth: int) -> tuple[int, ...]:
-    """The blocks with global attention: the last of each quarter, 2, 5, 8 and 11 of 12."""
-    return tuple(quarter * depth // 4 - 1 for quarter in (1, 2, 3, 4))
 
 
 @dataclass(frozen=True)
@@ -199,10 +70,14 @@ class MriCoreEncoder:
         return encode_in_batches(slices, pool, self._batch_size, shapes, self._grids)
 
     def _grids(self, slices: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
-        return self.token_grids(preprocess(slices, self._settings.image_size, self._settings.preprocessing))
+        images = preprocess(slices, self._settings.image_size, self._settings.preprocessing)
+        return self.token_grids(images[:, :1])  # the three channels are equal
 
     def token_grids(self, images: Tensor) -> dict[str, Tensor]:
-        """Token grids ``(n, h, w, C)`` of images ``(n, 3, size, size)`` in [0, 1], by layer, without a gradient."""
+        """Token grids ``(n, h, w, C)`` of images in [0, 1], by layer, without a gradient.
+
+        Images are ``(n, 3, size, size)``, or ``(n, 1, size, size)`` for three equal channels.
+        """
         with torch.inference_mode():
             outputs = self._model(images.to(self._device), self.blocks)
         return {f"block{i}": grid for i, grid in outputs.items()}
