@@ -19,7 +19,7 @@ from memorization_index.scoring import SLICE_COLUMNS, VOLUME_COLUMNS
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
 #: Field → type of every event (the contract with programs).
 EVENTS = {
-    "start": {"command": str, "version": str},
+    "start": {"command": str, "version": str, "pid": int},
     "progress": {"stage": str, "done": int, "total": int, "unit": str, "seconds_left": (float, int, type(None))},
     "skipped": {"path": str, "reason": str},
     "warning": {"message": str},
@@ -48,7 +48,7 @@ def header(path: Path) -> tuple[str, ...]:
 
 
 def assert_events_follow_the_contract(events: list[dict], command: str) -> None:
-    assert events[0] == {"event": "start", "command": command, "version": __version__}
+    assert events[0] == {"event": "start", "command": command, "version": __version__, "pid": os.getpid()}
     assert events[-1]["event"] == "done"
     for event in events[:-1]:
         fields = EVENTS[event["event"]]
