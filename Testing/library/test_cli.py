@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -151,9 +152,10 @@ def test_watched_standard_input_ends_the_process(command: str, many_volumes: Pat
     last = json.loads(printed.splitlines()[-1])
     assert last["event"] == "error"
     assert last["message"].startswith("Stopped;")
-    # Nothing half-written: no reference; an empty folder for results; only what a build goes on from.
+    # Nothing half-written: no reference; an empty folder for results; only whole units that a build goes on from.
     left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")}
-    assert left <= ({".out.building", ".out.building/plan.json"} if command == "build" else {"out"})
+    whole = r"out" if command == "score" else r"\.out\.building(/(plan\.json|unit-\d{6}\.safetensors))?"
+    assert all(re.fullmatch(whole, name) for name in left), left
 
 
 def test_watched_standard_input_that_stays_open_does_no_harm(tiny, tmp_path: Path) -> None:
