@@ -39,6 +39,10 @@ def clip_vision():
     return transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**SMALL, **SQUARE))
 
 
+def siglip():
+    return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**SMALL, **SQUARE))
+
+
 def sam():
     vision = {**SMALL, **SQUARE, "window_size": 3, "global_attn_indexes": [1, 3, 5], "output_channels": 16}
     return transformers.SamModel(transformers.SamConfig(vision_config={**vision, "mlp_dim": 64}))
@@ -51,6 +55,7 @@ FAMILIES = {
     "dinov2_registers": (dinov2_registers, 5),
     "clip": (clip, 1),
     "clip_vision": (clip_vision, 1),
+    "siglip": (siglip, 0),
     "sam": (sam, 0),
 }
 MEAN, DEVIATION = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
@@ -222,6 +227,12 @@ def test_networks_that_are_no_such_transformer(tmp_path):
     masked = transformers.ViTMAEModel(transformers.ViTMAEConfig(**SMALL, **SQUARE))
     saved(tmp_path / "masked", masked)
     assert "cannot be used" in refusal(tmp_path / "masked")
+    swin = {"image_size": 64, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 2]}
+    saved(tmp_path / "swin", transformers.SwinModel(transformers.SwinConfig(**swin, window_size=4)))
+    assert "cannot be used" in refusal(tmp_path / "swin")
+    convnext = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2}
+    saved(tmp_path / "convnext", transformers.ConvNextModel(transformers.ConvNextConfig(**convnext)))
+    assert "cannot be used" in refusal(tmp_path / "convnext")
     text = transformers.BertModel(transformers.BertConfig(**TEXT))
     saved(tmp_path / "text", text)
     assert "image_size" in refusal(tmp_path / "text")

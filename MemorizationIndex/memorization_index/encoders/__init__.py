@@ -35,7 +35,7 @@ def load_encoder(
     """Load a deep encoder.
 
     ``mri-core`` takes the ``weights`` of MRI-CORE, or of any encoder of its shape. ``image_size``: 240, as published
-    and the default, or 224, the grid it was trained on. ``positions``: the trained table, or zeros, which the published
+    and the default, or 224, its native grid. ``positions``: the trained table, or zeros, which the published
     loader leaves. ``preprocessing``: see :mod:`~memorization_index.encoders.preprocessing`. ``layer_scale``: what to do
     with a checkpoint that has LayerScale (``refuse``, ``apply``, ``ignore``). ``heads``: attention heads, where the
     rule of :func:`~memorization_index.encoders.checkpoints.default_heads` is wrong. ``device``: ``auto``, ``cpu``,

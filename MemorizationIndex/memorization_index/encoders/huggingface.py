@@ -1,8 +1,8 @@
 """``hf:DIR``: the vision transformer of a Hugging Face folder, offline, from safetensors, without code of its own.
 
 Any model whose image side is one stack of equal blocks over a square grid of patches: ViT, DINOv2 (with or without
-registers), DINOv3, CLIP's and SigLIP's vision tower, SAM's image encoder. A layer is the output of a block, before any
-last norm; tokens that stand for no patch (class, registers) are left out.
+registers), CLIP's and SigLIP's vision tower, SAM's image encoder. A layer is the output of a block, before any last
+norm; tokens that stand for no patch (class, registers) are left out.
 """
 
 from __future__ import annotations
