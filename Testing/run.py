@@ -32,7 +32,7 @@ def prepare() -> None:
     run(sys.executable, "-m", "venv", "--clear", VENV)
     # torch first: 2.13.0 satisfies every later range, and its plain wheel is the CPU build where an index offers one.
     run(PYTHON, "-m", "pip", "install", "--quiet", "torch==2.13.0")
-    run(PYTHON, "-m", "pip", "install", "--quiet", "--editable", ".[test]")
+    run(PYTHON, "-m", "pip", "install", "--quiet", "--editable", ".[test,slicer-test]")
     stamp.write_text(state)
 
 
@@ -41,4 +41,10 @@ if __name__ == "__main__":
     run(PYTHON, "-m", "ruff", "format", "--check", ".")
     run(PYTHON, "-m", "ruff", "check", ".")
     run(PYTHON, "-m", "mypy")
-    run(PYTHON, "-m", "pytest", *sys.argv[1:])
+    run(PYTHON, "Testing/extension.py")
+    if sys.argv[1:]:
+        run(PYTHON, "-m", "pytest", *sys.argv[1:])
+    else:
+        run(PYTHON, "-m", "pytest", "Testing/library")
+        # In a process of its own: the host changes Qt's classes into what PythonQt makes of them.
+        run(PYTHON, "-m", "pytest", "Testing/slicer", "Testing/host")

@@ -15,7 +15,7 @@ import numpy as np
 from memorization_index._version import __version__
 from memorization_index.bundle import SCHEMA
 from memorization_index.calibration import MINIMUM_SUBJECTS, Null
-from memorization_index.channels import Describer, SpectralDescriber
+from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Cohort, find_volumes
 from memorization_index.encoding import Encoded, chosen_plane, encode, shards
 from memorization_index.errors import MemorizationIndexError
@@ -39,6 +39,7 @@ class Settings:
     controls: str | Path | None = None
     device: str = "auto"
     seed: int = 0
+    cache: Path | None = None
 
 
 def build(
@@ -51,7 +52,7 @@ def build(
     """
     progress = progress or Progress()
     _check(settings)
-    describer = make_describer(settings.encoder, settings.weights, settings.device)
+    describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache)
     cohort = find_volumes(inputs, settings.subjects)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
@@ -69,15 +70,6 @@ def build(
     reference.save(target)
     shutil.rmtree(workspace, ignore_errors=True)
     return reference
-
-
-def make_describer(encoder: str, weights: str | Path | None, device: str) -> Describer:
-    """The describer that an encoder's name stands for."""
-    if encoder == "spectral":
-        if weights is not None:
-            raise MemorizationIndexError("--weights: the embedded encoder 'spectral' has none; leave the option out.")
-        return SpectralDescriber()
-    raise MemorizationIndexError(f"--encoder {encoder}: is not known (device {device}); expected 'spectral'.")
 
 
 def _check(settings: Settings) -> None:
@@ -146,6 +138,7 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
         "encoder": {
             "name": describer.name,
             "fingerprint": describer.fingerprint,
+            "weights": None if settings.weights is None else str(Path(settings.weights).absolute()),
             "channels": dict(describer.dimensions),
         },
         "parameters": {"shrinkage": SHRINKAGE, "views": len(describer.views())},
@@ -178,6 +171,7 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
             "smallest_volume_p": null.smallest_volume_p,
             "by_position": null.bins() is not None,
         }
+    calibration["scales"] = result.scales or dict.fromkeys(reference.features, 1.0)
     manifest["calibration"] = calibration
     manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
     sources = manifest["subjects_from"]

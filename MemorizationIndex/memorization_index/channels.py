@@ -1,22 +1,35 @@
 """What slices are described by: one or more *channels*, each with a whitening and a null of its own (METHOD §3).
 
 A describer turns the slices of a volume into the features of its channels. The embedded one has the single channel
-``spectral``; foundation models add one channel for each of their layers and poolings.
+``spectral``; a foundation model adds two for each of its layers, pooled over the whole slice and over a 4×4 grid.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import scipy.ndimage
 from numpy.typing import NDArray
 
 from memorization_index import spectral
+from memorization_index.errors import MemorizationIndexError
 from memorization_index.volumes import SliceStack, square_images
+
+if TYPE_CHECKING:
+    from memorization_index.encoders.base import Encoder
 
 #: Features by channel, in the precision they are stored with; a query that is a copy then stays an exact copy.
 Features = dict[str, NDArray[np.float16]]
+
+SPECTRAL = "spectral"
+#: Cells along one side of the layout-keeping pooling.
+GRID = 4
+#: Side of the square images that a foundation model is given.
+_ENCODED_SIZE = 224
 
 
 class Describer(Protocol):
@@ -26,6 +39,8 @@ class Describer(Protocol):
     fingerprint: str
     #: Channel → length of its features.
     dimensions: Mapping[str, int]
+    #: Channel → cells that its features consist of; cells share one covariance (see ``Moments``).
+    cells: Mapping[str, int]
 
     def views(self) -> list[spectral.View]:
         """The views under which a query is compared, the identity first."""
@@ -36,16 +51,21 @@ class Describer(Protocol):
         ...
 
     def describe_views(self, stack: SliceStack) -> Features:
-        """Features ``(n, views, D)`` of the slices under every view, by channel: what queries are searched by."""
+        """Features ``(n, views, D)`` of the channels that search every view (``spectral``)."""
+        ...
+
+    def describe_chosen(self, stack: SliceStack, views: NDArray[np.int64]) -> Features:
+        """Features ``(n, k, D)`` of the other channels, under the views ``(n, k)`` that are chosen for each slice."""
         ...
 
 
 class SpectralDescriber:
     """The embedded describer: no weights, no torch (see :mod:`memorization_index.spectral`)."""
 
-    name = "spectral"
+    name = SPECTRAL
     fingerprint = "spectral-1"
-    dimensions: Mapping[str, int] = {"spectral": spectral.DIMENSION}
+    dimensions: Mapping[str, int] = {SPECTRAL: spectral.DIMENSION}
+    cells: Mapping[str, int] = {SPECTRAL: 1}
 
     def views(self) -> list[spectral.View]:
         """All views of the spectral descriptor."""
@@ -53,8 +73,136 @@ class SpectralDescriber:
 
     def describe(self, stack: SliceStack) -> Features:
         """Features ``(n, 435)``."""
-        return {"spectral": spectral.describe(square_images(stack, spectral.INPUT_SIZE)).astype(np.float16)}
+        return {SPECTRAL: spectral.describe(square_images(stack, spectral.INPUT_SIZE)).astype(np.float16)}
 
     def describe_views(self, stack: SliceStack) -> Features:
         """Features ``(n, views, 435)``."""
-        return {"spectral": spectral.describe_views(square_images(stack, spectral.INPUT_SIZE)).astype(np.float16)}
+        return {SPECTRAL: spectral.describe_views(square_images(stack, spectral.INPUT_SIZE)).astype(np.float16)}
+
+    def describe_chosen(self, stack: SliceStack, views: NDArray[np.int64]) -> Features:
+        """No further channels."""
+        return {}
+
+
+class EncoderDescriber:
+    """``spectral`` and the layers of a foundation model, each pooled globally and 4×4.
+
+    A forward pass costs a thousand times what a spectral view costs, so the network does not see every view: it sees
+    the slice as it is, and under the view that ``spectral`` found best and its half turn (which ``spectral`` cannot
+    tell apart). Null queries go the same way. Features of a picture are computed once and kept in ``cache``.
+    """
+
+    def __init__(self, encoder: Encoder, cache: Path | None) -> None:
+        self.name, self._encoder, self._cache = encoder.name, encoder, cache
+        self.fingerprint = hashlib.sha256(f"{SpectralDescriber.fingerprint}+{encoder.fingerprint}".encode()).hexdigest()
+        self._spectral = SpectralDescriber()
+        widths = {layer: grid.shape[-1] for layer, grid in self._grids(np.zeros((1, 8, 8), np.float32)).items()}
+        dimensions, cells = {SPECTRAL: spectral.DIMENSION}, {SPECTRAL: 1}
+        for layer, width in widths.items():
+            dimensions |= {f"{layer}.mean": width, f"{layer}.grid{GRID}": width * GRID**2}
+            cells |= {f"{layer}.mean": 1, f"{layer}.grid{GRID}": GRID**2}
+        self.dimensions: Mapping[str, int] = dimensions
+        self.cells: Mapping[str, int] = cells
+
+    def views(self) -> list[spectral.View]:
+        """The spectral views, then the same with a half turn."""
+        return [*spectral.views(), *(view.half_turned() for view in spectral.views())]
+
+    def describe(self, stack: SliceStack) -> Features:
+        """Features ``(n, D)`` of all channels."""
+        return {**self._spectral.describe(stack), **self._encoded(square_images(stack, _ENCODED_SIZE))}
+
+    def describe_views(self, stack: SliceStack) -> Features:
+        """Features ``(n, views, 435)`` of ``spectral``."""
+        return self._spectral.describe_views(stack)
+
+    def describe_chosen(self, stack: SliceStack, views: NDArray[np.int64]) -> Features:
+        """Features ``(n, k, D)`` of the network's channels."""
+        images = square_images(stack, _ENCODED_SIZE)
+        all_views = self.views()
+        flat = np.stack([viewed(images[i], all_views[v]) for i in range(len(images)) for v in views[i]])
+        return {c: f.reshape(*views.shape, -1) for c, f in self._encoded(flat).items()}
+
+    def _encoded(self, images: NDArray[np.float32]) -> Features:
+        """Features of pictures, each from the cache where it is there."""
+        if self._cache is None:
+            return self._computed(images)
+        keys = [hashlib.sha256(self.fingerprint.encode() + image.tobytes()).hexdigest() for image in images]
+        known = {key: found for key in dict.fromkeys(keys) if (found := _load(self._cache, key)) is not None}
+        missing = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
+        if missing:
+            computed = self._computed(images[list(missing.values())])
+            for row, key in enumerate(missing):
+                known[key] = {channel: values[row] for channel, values in computed.items()}
+                _store(self._cache, key, known[key])
+        return {c: np.stack([known[key][c] for key in keys]) for c in self.dimensions if c != SPECTRAL}
+
+    def _computed(self, images: NDArray[np.float32]) -> Features:
+        result: Features = {}
+        for layer, grid in self._grids(images).items():
+            result[f"{layer}.mean"] = grid.mean(axis=(1, 2)).astype(np.float16)
+            result[f"{layer}.grid{GRID}"] = pooled(grid, GRID).astype(np.float16)
+        return result
+
+    def _grids(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        return self._encoder.encode(list(images), pool="none")
+
+
+def viewed(image: NDArray[np.float32], view: spectral.View) -> NDArray[np.float32]:
+    """A square image under a view: rotated and scaled (linear interpolation), quarter-turned, mirrored."""
+    if view.rotation or view.scale != 1:
+        angle = np.deg2rad(view.rotation)
+        matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / view.scale
+        center = np.full(2, (len(image) - 1) / 2)
+        image = scipy.ndimage.affine_transform(image, matrix, center - matrix @ center, order=1)
+    turned = np.rot90(image, view.quarter)
+    return np.ascontiguousarray(turned[:, ::-1] if view.mirrored else turned)
+
+
+def pooled(grid: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+    """Means of a token grid ``(n, h, w, C)`` over ``cells``×``cells`` parts: ``(n, cells²·C)``, cell by cell.
+
+    Parts begin at ⌊i·h/cells⌋ and end at ⌈(i+1)·h/cells⌉, so they overlap where ``h`` is no multiple.
+    """
+    height, width = grid.shape[1:3]
+    parts = []
+    for i in range(cells):
+        rows = slice(i * height // cells, -(-(i + 1) * height // cells))
+        for j in range(cells):
+            parts.append(grid[:, rows, j * width // cells : -(-(j + 1) * width // cells)].mean(axis=(1, 2)))
+    return np.concatenate(parts, axis=1)
+
+
+def make_describer(encoder: str, weights: str | Path | None, device: str, cache: Path | None = None) -> Describer:
+    """The describer that an encoder's name stands for: ``spectral``, ``mri-core`` or ``hf:DIR``."""
+    if encoder == SPECTRAL:
+        if weights is not None:
+            raise MemorizationIndexError("--weights: the embedded encoder 'spectral' has none; leave the option out.")
+        return SpectralDescriber()
+    from memorization_index.encoders import load_encoder
+
+    return EncoderDescriber(load_encoder(encoder, weights, image_size=_ENCODED_SIZE, device=device), cache)
+
+
+def _load(cache: Path, key: str) -> Features | None:
+    """Features from the cache; None where they are not there or cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(cache / key[:2] / f"{key}.safetensors")
+    except (OSError, SafetensorError):
+        return None
+
+
+def _store(cache: Path, key: str, features: Features) -> None:
+    import os
+
+    from safetensors.numpy import save_file
+
+    folder = cache / key[:2]
+    # Features can be matched to the pictures they come from: nobody else on the machine may read them.
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = folder / f".{key}.{os.getpid()}"
+    save_file(features, beside)
+    os.replace(beside, folder / f"{key}.safetensors")

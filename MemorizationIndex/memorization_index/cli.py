@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "watch_stdin", False):
         _stop_when_stdin_closes(progress)
     if isinstance(progress, JsonProgress):
-        progress.event("start", command=options.command, version=__version__)
+        progress.event("start", command=options.command, version=__version__, pid=os.getpid())
     command: Callable[[argparse.Namespace, Progress], int] = options.run
     try:
         return command(options, progress)
@@ -145,6 +145,7 @@ def _add_score(commands: Any) -> None:
     score.add_argument("queries", metavar="QUERY", nargs="+", help="files, folders, or CSV/TSV tables")
     score.add_argument("--out", metavar="DIR", required=True, help="folder to write the result to")
     score.add_argument("--training-root", metavar="DIR", help="where the training volumes are now, if they were moved")
+    score.add_argument("--weights", metavar="FILE", help="weights of the reference's encoder, if they were moved")
     score.add_argument("--fail-on", choices=("copy",), help="exit with 3 when a volume's verdict is copy")
     _add_common(score)
     score.set_defaults(run=_score)
@@ -172,6 +173,9 @@ def _add_evaluate(commands: Any) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device of a deep encoder: auto, cpu, cuda (default auto)")
+    parser.add_argument(
+        "--cache", metavar="DIR", help="keep a deep encoder's features here, so that none is made twice"
+    )
     parser.add_argument("--json", action="store_true", help="JSON lines on standard output, for programs")
     parser.add_argument("--watch-stdin", action="store_true", help="end when standard input closes, for programs")
 
@@ -191,6 +195,7 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         controls=options.controls,
         device=options.device,
         seed=options.seed,
+        cache=options.cache,
         progress=progress,
     )
     progress.close()
@@ -211,7 +216,12 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     started = time.monotonic()
     reference = Reference.open(options.reference)
     scores = reference.score(
-        options.queries, training_root=options.training_root, device=options.device, progress=progress
+        options.queries,
+        training_root=options.training_root,
+        weights=options.weights,
+        device=options.device,
+        cache=options.cache,
+        progress=progress,
     )
     scores.write(options.out)
     progress.close()
@@ -239,6 +249,8 @@ def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
         plane=options.plane,
         encoder=options.encoder,
         weights=options.weights,
+        device=options.device,
+        cache=options.cache,
         seed=options.seed,
     )
     result = evaluate(options.cohort, options.out, plan, options.subjects, progress)

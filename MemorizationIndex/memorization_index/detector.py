@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.calibration import Null, oni, q_values
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.features import LayerFeatures, check_same_layers, checked_features, checked_groups
 from memorization_index.neighbors import Index
 from memorization_index.nulls import fold_labels, hashed
-from memorization_index.retrieval import Retrieved, Retriever
+from memorization_index.paper import SPLIT_SEED, THRESHOLD, PaperProtocol
+from memorization_index.retrieval import Retriever, channel_scales, concatenated, joined
 from memorization_index.whitening import Moments, Whitening, merged
 
-Features = Mapping[str, NDArray[np.floating]]
 Columns = dict[str, NDArray[Any]]
 
 #: Training rows that make up the null, at most (spread over subjects).
@@ -35,26 +36,44 @@ class MemorizationDetector:
     Parameters
     ----------
     protocol
-        ``mi-v1`` (METHOD §3: whitening with a shrunk covariance, a null cross-fitted by subject).
+        ``mi-v1`` (METHOD §3: whitening with a shrunk covariance, a null cross-fitted by subject), or ``paper-v1``
+        (the published equations: :class:`~memorization_index.paper.PaperProtocol`, which is ``paper_`` once fitted).
+    null_splits, null, threshold
+        Of ``paper-v1`` alone; see there.
     seed
-        Decides the folds and which training rows make up the null.
+        ``mi-v1``: decides the folds and which training rows make up the null (default 0). ``paper-v1``: draws the
+        splits (default 1234, the published ones).
     """
 
-    def __init__(self, protocol: str = "mi-v1", *, seed: int = 0) -> None:
-        if protocol != "mi-v1":
-            raise MemorizationIndexError(f"protocol={protocol!r}: is not known; expected 'mi-v1'.")
-        self.protocol, self.seed = protocol, seed
+    def __init__(
+        self,
+        protocol: str = "mi-v1",
+        null_splits: Sequence[tuple[Any, Any]] | None = None,
+        null: Literal["global", "refitB"] = "global",
+        threshold: float = THRESHOLD,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        if protocol not in {"mi-v1", "paper-v1"}:
+            raise MemorizationIndexError(f"protocol={protocol!r}: is not known; expected 'mi-v1' or 'paper-v1'.")
+        if protocol == "mi-v1" and (null_splits is not None or null != "global" or threshold != THRESHOLD):
+            raise MemorizationIndexError(
+                "null_splits, null and threshold: are settings of protocol='paper-v1'; leave them out with 'mi-v1'."
+            )
+        self.protocol, self.null_splits, self.null, self.threshold = protocol, null_splits, null, threshold
+        self.seed = (0 if protocol == "mi-v1" else SPLIT_SEED) if seed is None else seed
 
-    def fit(self, features: Features, groups: Sequence[Any] | NDArray[Any] | None = None) -> MemorizationDetector:
+    def fit(self, features: LayerFeatures, groups: Sequence[Any] | NDArray[Any] | None = None) -> MemorizationDetector:
         """Fit on training features; ``groups`` ``(n,)`` names the subject of each row (else each row is its own).
 
         Raises :class:`MemorizationIndexError` where shapes disagree or values are not finite.
         """
-        arrays = _checked(features)
-        count = len(next(iter(arrays.values())))
-        subjects = [str(g) for g in (range(count) if groups is None else groups)]
-        if len(subjects) != count:
-            raise MemorizationIndexError(f"groups: has {len(subjects)} entries; expected one for each of {count} rows.")
+        if self.protocol == "paper-v1":
+            self.paper_ = PaperProtocol(self.null_splits, self.null, self.seed, self.threshold).fit(features, groups)
+            self.layers_, self.groups_ = self.paper_.layers_, self.paper_.groups_
+            return self
+        arrays = checked_features(features, np.float32)
+        subjects = checked_groups(groups, len(next(iter(arrays.values()))))
         self.layers_ = tuple(arrays)
         self.groups_ = np.array(subjects, object)
         folds = fold_labels(subjects, self.seed)
@@ -66,15 +85,20 @@ class MemorizationDetector:
         self.null_ = self._fit_null(arrays, moments, folds)
         return self
 
-    def score_samples(self, features: Features) -> Columns:
+    def score_samples(self, features: LayerFeatures) -> Columns:
         """Score samples; returns columns ``(m,)``.
 
         ``similarity``, ``mi``, ``oni``, ``p_value``, ``q_value``, ``match`` (training row), ``match_group``,
         ``layer_agreement`` (layers that name that row), and ``similarity_<layer>`` for each layer. With fewer than 5
-        groups ``mi``, ``oni``, ``p_value`` and ``q_value`` are NaN.
+        groups ``mi``, ``oni``, ``p_value`` and ``q_value`` are NaN. With ``paper-v1`` the columns are those of
+        :meth:`~memorization_index.paper.PaperProtocol.score_samples`.
         """
-        arrays = _checked(features)
-        self._check_layers(arrays)
+        if not hasattr(self, "layers_"):
+            raise MemorizationIndexError("MemorizationDetector: is not fitted; call fit with training features first.")
+        if self.protocol == "paper-v1":
+            return self.paper_.score_samples(features)
+        arrays = checked_features(features, np.float32)
+        check_same_layers(arrays, {layer: self._retriever.whitenings[layer].mean.size for layer in self.layers_})
         found = self._retriever.search(_as_views(arrays))
         null = self.null_
         unknown = np.full(len(found.similarity), np.nan)
@@ -101,27 +125,17 @@ class MemorizationDetector:
         if len(distinct) < 2 or len(np.unique(folds)) < 2:
             return Null.empty()
         rows = _spread(labels, self.seed)
-        found: dict[int, float] = {}
+        rows = rows[np.argsort(folds[rows], kind="stable")]
+        parts = []
         for fold in np.unique(folds[rows]):
             others, own = folds != fold, rows[folds[rows] == fold]
             rest = {layer: merged([m for f, m in by.items() if f != fold]) for layer, by in moments.items()}
             retriever = _retriever(rest, {layer: values[others] for layer, values in arrays.items()})
-            result: Retrieved = retriever.search(_as_views({layer: values[own] for layer, values in arrays.items()}))
-            found |= dict(zip(own.tolist(), result.similarity.tolist(), strict=True))
-        similarity = np.array([found[int(r)] for r in rows])
+            parts.append(retriever.search(_as_views({layer: values[own] for layer, values in arrays.items()})))
+        nearest = concatenated(parts)
+        self._retriever.scales = channel_scales({layer: one.similarity[:, 0] for layer, one in nearest.items()})
+        similarity = joined(nearest, self._retriever.scales).similarity
         return Null(similarity, labels[rows].astype(np.int64), labels[rows].astype(np.int64), np.full(len(rows), 0.5))
-
-    def _check_layers(self, arrays: dict[str, NDArray[np.float32]]) -> None:
-        if tuple(arrays) != self.layers_ and set(arrays) != set(self.layers_):
-            raise MemorizationIndexError(
-                f"The samples have layers {', '.join(arrays)}; expected {', '.join(self.layers_)}, as in fit."
-            )
-        for layer, values in arrays.items():
-            expected = len(self._retriever.whitenings[layer].mean)
-            if values.shape[1] != expected:
-                raise MemorizationIndexError(
-                    f"Layer {layer} of the samples has {values.shape[1]} features; expected {expected}, as in fit."
-                )
 
 
 def _retriever(moments: Mapping[str, Moments], arrays: Mapping[str, NDArray[np.float32]]) -> Retriever:
@@ -144,21 +158,3 @@ def _spread(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
         turn[label] = turn.get(label, 0) + 1
         ranked.append((turn[label], i))
     return np.array(sorted(i for _, i in sorted(ranked)[:_NULL_ROWS]), np.int64)
-
-
-def _checked(features: Features) -> dict[str, NDArray[np.float32]]:
-    arrays = {}
-    for layer, values in features.items():
-        array = np.asarray(values)
-        if array.ndim != 2 or not np.issubdtype(array.dtype, np.number) or 0 in array.shape:
-            raise MemorizationIndexError(
-                f"Layer {layer} has shape {array.shape} and type {array.dtype}; expected numbers of shape "
-                "(slices, features)."
-            )
-        if not np.isfinite(array).all():
-            raise MemorizationIndexError(f"Layer {layer} contains NaN or infinite values; expected finite features.")
-        arrays[str(layer)] = array.astype(np.float32)
-    if len({len(a) for a in arrays.values()}) != 1:
-        sizes = ", ".join(f"{layer}: {len(a)}" for layer, a in arrays.items()) or "none"
-        raise MemorizationIndexError(f"Layers differ in their number of rows ({sizes}); expected the same for all.")
-    return arrays

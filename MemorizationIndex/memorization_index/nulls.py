@@ -16,13 +16,15 @@ from memorization_index.encoding import read_slices
 from memorization_index.neighbors import Index
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
-from memorization_index.retrieval import Retriever
+from memorization_index.retrieval import Retrieved, Retriever, channel_scales, concatenated, joined
 from memorization_index.spectral import INPUT_SIZE
-from memorization_index.verification import Candidates, Pair, TrainingImages, verify
+from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import square_images
 from memorization_index.whitening import Moments, Whitening, merged
 
-#: Folds of the cross-fitting, at most; with fewer subjects each is a fold of its own.
+#: Up to so many subjects each is a fold of its own; folds of several would leave a visible part of the bank out …
+OWN_FOLD_SUBJECTS = 100
+#: … and with more subjects this many folds are made, by hash, so that a reference can grow.
 FOLDS = 20
 #: Whole volumes join the null until it has this many slices and …
 NULL_SLICES = 2000
@@ -32,17 +34,16 @@ NULL_SUBJECTS = 100
 NULL_SLICES_AT_MOST = 20_000
 #: Slices of the null that are also verified, at most.
 VERIFIED_SLICES = 1000
-#: A training slice whose best match in *another* subject reaches this NCC is a duplicate, and leaves the null.
-DUPLICATE_NCC = 0.97
 
 
 @dataclass
 class NullResult:
-    """The null, the NCC of its verified matches ``(k,)``, and the pairs of training volumes that are duplicates."""
+    """The null, the NCC of its verified matches ``(k,)``, duplicate pairs of training volumes, scales of channels."""
 
     null: Null
     ncc: NDArray[np.float64]
     duplicates: list[tuple[str, str]] = field(default_factory=list)
+    scales: dict[str, float] = field(default_factory=dict)
 
 
 def hashed(text: str, seed: int) -> int:
@@ -51,9 +52,9 @@ def hashed(text: str, seed: int) -> int:
 
 
 def fold_labels(subjects: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """The fold of each subject given, by hash; with at most 20 distinct subjects each has a fold of its own."""
+    """The fold of each subject given, by hash; with at most 100 distinct subjects each has a fold of its own."""
     distinct = sorted(set(subjects))
-    if len(distinct) <= FOLDS:
+    if len(distinct) <= OWN_FOLD_SUBJECTS:
         return np.array([distinct.index(s) for s in subjects], np.int64)
     return np.array([hashed(s, seed) % FOLDS for s in subjects], np.int64)
 
@@ -92,7 +93,8 @@ class NullBuilder:
         result = {}
         for channel, parts in self.reference.features.items():
             joined = np.concatenate(parts)
-            result[channel] = {int(f): Moments.of(joined[row_fold == f]) for f in np.unique(row_fold)}
+            cells = self.describer.cells[channel]
+            result[channel] = {int(f): Moments.of(joined[row_fold == f], cells) for f in np.unique(row_fold)}
         return result
 
     def build(self, moments: dict[str, dict[int, Moments]], entries: dict[str, Entry]) -> NullResult:
@@ -117,22 +119,18 @@ class NullBuilder:
         # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
         # closer to each other than queries do to training slices that it was fitted on.
         own_fold = (self.fold == self.fold[volume])[self.slice_volume]
-        found = [retriever.search(self.describer.describe_views(part), own_fold) for part in stack.batches()]
+        found = [retriever.examine(self.describer, part, own_fold) for part in stack.batches()]
         self.progress.advance()
-        return _NullPart(
-            volume,
-            square_images(stack, INPUT_SIZE).astype(np.float16),
-            np.concatenate([f.similarity for f in found]),
-            np.concatenate([f.rows for f in found]),
-            np.concatenate([f.views for f in found]),
-        )
+        return _NullPart(volume, square_images(stack, INPUT_SIZE).astype(np.float16), found)
 
     def _collect(self, parts: list[_NullPart]) -> NullResult:
-        similarity = np.concatenate([p.similarity for p in parts])
-        rows, views = np.concatenate([p.rows for p in parts]), np.concatenate([p.views for p in parts])
-        volume = np.concatenate([np.full(len(p.similarity), p.volume) for p in parts]).astype(np.int64)
+        nearest = concatenated([found for part in parts for found in part.found])
+        scales = channel_scales({channel: one.similarity[:, 0] for channel, one in nearest.items()})
+        found = joined(nearest, scales)
+        similarity, rows, views = found.similarity, found.rows, found.views
+        volume = np.concatenate([np.full(len(p.images), p.volume) for p in parts]).astype(np.int64)
         images = np.concatenate([p.images for p in parts])
-        checked = self._worth_verifying(similarity, self.subject[volume])
+        checked = self._worth_verifying(similarity)
         training = TrainingImages(self.volumes, self.reference.plane, None, self.progress)
         candidates = Candidates(rows[checked], views[checked], self.describer.views())
         pairs = verify(images[checked], candidates, self.reference, training, self.progress)
@@ -142,9 +140,10 @@ class NullBuilder:
             similarity[keep], self.subject[volume[keep]], volume[keep], self.reference.slice_position[rows[keep, 0]]
         )
         ncc = [p.match.ncc for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
-        return NullResult(null, np.array(ncc), duplicates)
+        return NullResult(null, np.array(ncc), duplicates, scales)
 
-    def _worth_verifying(self, similarity: NDArray[np.float64], subject: NDArray[np.int64]) -> NDArray[np.int64]:
+    @staticmethod
+    def _worth_verifying(similarity: NDArray[np.float64]) -> NDArray[np.int64]:
         """An even sample of the null, and every slice so similar that it may be a duplicate."""
         step = max(1, -(-len(similarity) // VERIFIED_SLICES))
         even = np.arange(0, len(similarity), step)
@@ -160,7 +159,7 @@ class NullBuilder:
         is_duplicate = np.zeros(len(volume), bool)
         found = set()
         for pair, i in zip(pairs, checked, strict=True):
-            if pair is not None and (pair.match.is_exact or pair.match.ncc >= DUPLICATE_NCC):
+            if pair is not None and (pair.match.is_exact or pair.match.ncc >= CERTAIN_NCC):
                 is_duplicate[i] = True
                 names = sorted((self.volumes[volume[i]].name, self.volumes[self.slice_volume[pair.row]].name))
                 found.add((names[0], names[1]))
@@ -171,6 +170,4 @@ class NullBuilder:
 class _NullPart:
     volume: int
     images: NDArray[np.float16]
-    similarity: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    views: NDArray[np.int64]
+    found: list[Retrieved]

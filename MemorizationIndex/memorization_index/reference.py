@@ -66,12 +66,14 @@ class Reference:
         controls: str | Path | None = None,
         device: str = "auto",
         seed: int = 0,
+        cache: str | Path | None = None,
         progress: Progress | None = None,
     ) -> Reference:
         """Fit a training set; see :func:`memorization_index.building.build`."""
         from memorization_index.building import Settings, build
 
-        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed)
+        kept = None if cache is None else Path(cache)
+        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed, kept)
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
     @classmethod
@@ -91,14 +93,17 @@ class Reference:
         inputs: str | Path | Sequence[str | Path],
         *,
         training_root: str | Path | None = None,
+        weights: str | Path | None = None,
         device: str = "auto",
+        cache: str | Path | None = None,
         progress: Progress | None = None,
     ) -> Scores:
         """Score query volumes against this reference; see :func:`memorization_index.scoring.score`."""
-        from memorization_index.scoring import score
+        from memorization_index.scoring import Options, score
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
-        return score(self, listed, None if training_root is None else Path(training_root), device, progress)
+        root, weights, cache = (None if path is None else Path(path) for path in (training_root, weights, cache))
+        return score(self, listed, Options(root, weights, device, cache), progress)
 
     @property
     def plane(self) -> str:
@@ -115,7 +120,7 @@ class Reference:
         """Whitening and index of every channel (made at first use)."""
         if self._retriever is None:
             banks = {c: Index(whitened(shards, self.whitenings[c])) for c, shards in self.features.items()}
-            self._retriever = Retriever(self.whitenings, banks)
+            self._retriever = Retriever(self.whitenings, banks, self.manifest["calibration"]["scales"])
         return self._retriever
 
     @property

@@ -31,7 +31,7 @@ h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; font-size: 1.25rem; }
 .sentence { font-size: 1.2rem; border-left: .4rem solid; padding: .6rem 1rem; background: #f6f6f6; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-td { overflow-wrap: anywhere; } th { background: #f6f6f6; }
+td { overflow-wrap: anywhere; } td:nth-child(n+2):nth-child(-n+6) { white-space: nowrap; } th { background: #f6f6f6; }
 .tag { display: inline-block; padding: 0 .5rem; border-radius: .2rem; color: #fff; white-space: nowrap; }
 figure { display: inline-block; width: 14rem; vertical-align: top; margin: .5rem 1rem .5rem 0; }
 figure img { width: 14rem; height: 14rem; image-rendering: pixelated; background: #000; }

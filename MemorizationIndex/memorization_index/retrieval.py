@@ -2,62 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memorization_index.channels import Describer
 from memorization_index.neighbors import Index, Nearest
+from memorization_index.volumes import SliceStack
 from memorization_index.whitening import Whitening
+
+#: Which training rows ``(N,)`` are left out of a search, if any.
+Excluded = NDArray[np.bool_] | None
 
 #: How many candidates each channel names.
 CANDIDATES = 3
-_EPSILON = 1e-6  # the paper's Eq. 4
 
 
 @dataclass(frozen=True)
 class Retrieved:
     """What retrieval says of ``n`` slices.
 
-    ``similarity`` ``(n,)`` in [0, 1]; ``by_channel`` its parts; ``rows`` and ``views`` ``(n, k)`` the candidates, those
-    of the most similar channel first (−1 where there are fewer); ``agreement`` ``(n,)`` the number of channels whose
-    nearest slice is the first candidate.
+    ``similarity`` ``(n,)`` in [0, 1]; ``rows`` and ``views`` ``(n, k)`` the candidates, the strongest first (−1 where
+    there are fewer); ``agreement`` ``(n,)`` the number of channels whose nearest slice is the first candidate;
+    ``nearest`` what each channel found.
     """
 
     similarity: NDArray[np.float64]
-    by_channel: dict[str, NDArray[np.float32]]
     rows: NDArray[np.int64]
     views: NDArray[np.int64]
     agreement: NDArray[np.int64]
+    nearest: dict[str, Nearest]
+
+    @property
+    def by_channel(self) -> dict[str, NDArray[np.float32]]:
+        """Similarity ``(n,)`` of each channel, in [0, 1]."""
+        return {channel: np.clip(nearest.similarity[:, 0], 0, 1) for channel, nearest in self.nearest.items()}
 
 
 class Retriever:
-    """Whitening and index of every channel."""
+    """Whitening and index of every channel, and how the channels' similarities are brought to one scale.
 
-    def __init__(self, whitenings: Mapping[str, Whitening], banks: Mapping[str, Index]) -> None:
+    Of several channels the one with the strongest evidence counts: s = max over k of 1 − (1 − s_k)·scale_k. A scale
+    stretches a channel's distance 1 − s_k so that the 95th percentile of its null falls on that of the first channel;
+    an exact copy keeps 1. One channel that sees a copy is enough, and the others cost what looking more often costs
+    the null. (The paper's geometric mean, Eq. 4, lets a channel that sees nothing hide the copy.)
+    """
+
+    def __init__(
+        self,
+        whitenings: Mapping[str, Whitening],
+        banks: Mapping[str, Index],
+        scales: Mapping[str, float] | None = None,
+    ) -> None:
         self.whitenings, self.banks = whitenings, banks
+        self.scales = scales or dict.fromkeys(whitenings, 1.0)
 
-    def search(
-        self, features: Mapping[str, NDArray[np.floating]], excluded: NDArray[np.bool_] | None = None
-    ) -> Retrieved:
+    def search(self, features: Mapping[str, NDArray[np.floating]], excluded: Excluded = None) -> Retrieved:
         """Search features ``{channel: (n, views, D)}``; training rows where ``excluded`` is true are left out."""
-        found = {
-            channel: self.banks[channel].search(self.whitenings[channel](values), CANDIDATES, excluded)
-            for channel, values in features.items()
-        }
-        by_channel = {channel: np.clip(nearest.similarity[:, 0], 0, 1) for channel, nearest in found.items()}
-        similarity = aggregated(list(by_channel.values()))
-        rows, views = _candidates(found)
-        agreement = np.sum([nearest.row[:, 0] == rows[:, 0] for nearest in found.values()], axis=0)
-        return Retrieved(similarity, by_channel, rows, views, agreement.astype(np.int64))
+        return joined({c: self._nearest(c, f, excluded) for c, f in features.items()}, self.scales)
+
+    def examine(self, describer: Describer, stack: SliceStack, excluded: Excluded = None) -> Retrieved:
+        """Search slices: channels with all views first, then the others under the views that those found."""
+        first = describer.describe_views(stack)
+        found = {c: self._nearest(c, f, excluded) for c, f in first.items()}
+        others = [c for c in self.whitenings if c not in first]
+        if others:
+            best = next(iter(found.values())).view[:, 0]
+            half_turned = best + len(describer.views()) // 2
+            chosen = np.stack([np.zeros_like(best), best, half_turned], axis=1)
+            for channel, features in describer.describe_chosen(stack, chosen).items():
+                nearest = self._nearest(channel, features, excluded)
+                views = np.take_along_axis(chosen, nearest.view, axis=1)
+                found[channel] = Nearest(nearest.similarity, nearest.row, views)
+        return joined(found, self.scales)
+
+    def _nearest(self, channel: str, features: NDArray[np.floating], excluded: Excluded) -> Nearest:
+        return self.banks[channel].search(self.whitenings[channel](features), CANDIDATES, excluded)
 
 
-def aggregated(similarities: list[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Geometric mean over channels (Eq. 4), clipped to [0, 1]."""
-    logs = [np.log(np.clip(s, 0, 1).astype(np.float64) + _EPSILON) for s in similarities]
-    mean: NDArray[np.float64] = np.clip(np.exp(np.mean(logs, axis=0)), 0, 1)
-    return mean
+def joined(found: dict[str, Nearest], scales: Mapping[str, float]) -> Retrieved:
+    """One similarity for every slice from what its channels found, and their candidates, the strongest first."""
+    scaled = {c: Nearest(rescaled(n.similarity, scales[c]), n.row, n.view) for c, n in found.items()}
+    similarity = np.max([nearest.similarity[:, 0] for nearest in scaled.values()], axis=0)
+    rows, views = _candidates(scaled)
+    agreement = np.sum([nearest.row[:, 0] == rows[:, 0] for nearest in found.values()], axis=0)
+    return Retrieved(np.clip(similarity, 0, 1).astype(np.float64), rows, views, agreement, found)
+
+
+def concatenated(parts: Sequence[Retrieved]) -> dict[str, Nearest]:
+    """What the channels found for several parts of a query set, put together."""
+    return {
+        channel: Nearest(
+            np.concatenate([part.nearest[channel].similarity for part in parts]),
+            np.concatenate([part.nearest[channel].row for part in parts]),
+            np.concatenate([part.nearest[channel].view for part in parts]),
+        )
+        for channel in parts[0].nearest
+    }
+
+
+def rescaled(similarity: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    """1 − (1 − s)·scale: distances stretched, an exact copy stays 1."""
+    return 1 - (1 - similarity) * np.float32(scale)
+
+
+def channel_scales(null: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
+    """Scales that bring the 95th percentile of each channel's null ``(n,)`` to that of the first channel."""
+    quantiles = {channel: float(np.quantile(values, 0.95)) for channel, values in null.items()}
+    first = next(iter(quantiles.values()))
+    return {channel: (1 - first) / max(1 - quantile, 1e-6) for channel, quantile in quantiles.items()}
 
 
 def _candidates(found: dict[str, Nearest]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

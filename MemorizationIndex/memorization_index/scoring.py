@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index._version import __version__
-from memorization_index.building import make_describer
 from memorization_index.bundle import write_csv
 from memorization_index.calibration import oni, q_values
-from memorization_index.channels import Describer
+from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
@@ -111,11 +110,24 @@ class Query:
     path: str = ""
 
 
+@dataclass(frozen=True)
+class Options:
+    """Where things are on this machine.
+
+    ``training_root``: where the training volumes are now, if they were moved; ``weights``: the encoder's, if not where
+    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features.
+    """
+
+    training_root: Path | None = None
+    weights: Path | None = None
+    device: str = "auto"
+    cache: Path | None = None
+
+
 def score(
     reference: Reference,
     inputs: Sequence[str | Path],
-    training_root: Path | None = None,
-    device: str = "auto",
+    options: Options | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score every foreground slice of the query volumes, verify the matches, and judge the volumes (METHOD §3).
@@ -142,24 +154,23 @@ def score(
             yield Query(entry.name, stack, str(entry.path))
 
     progress.begin("comparing with the training set", len(cohort.entries), "volumes")
-    return score_queries(reference, queries(), failed, training_root, device, progress)
+    return score_queries(reference, queries(), failed, options, progress)
 
 
 def score_queries(
     reference: Reference,
     queries: Iterable[Query],
     skipped: Sequence[Skipped] = (),
-    training_root: Path | None = None,
-    device: str = "auto",
+    options: Options | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score slices that are in memory (or come from an iterator); ``skipped`` is read after the last query.
 
     Raises :class:`MemorizationIndexError` where there is nothing to score or the encoder is another one.
     """
-    progress = progress or Progress()
+    progress, options = progress or Progress(), options or Options()
     started = time.monotonic()
-    describer = _describer_of(reference, device)
+    describer = _describer_of(reference, options)
     with tempfile.TemporaryFile() as images:
         found = _retrieve(reference, queries, describer, images, progress)
         if not found:
@@ -171,7 +182,7 @@ def score_queries(
                     else "; expected at least one, so check the paths."
                 )
             )
-        training = TrainingImages(reference.volumes, reference.plane, training_root, progress)
+        training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress)
         shape = (sum(len(q.similarity) for q in found), INPUT_SIZE, INPUT_SIZE)
         stored = np.memmap(images, np.float16, "r", shape=shape)
         rows, views = np.concatenate([q.rows for q in found]), np.concatenate([q.views for q in found])
@@ -183,9 +194,10 @@ def score_queries(
         return Scores(slices, volumes, run, draw(slices, volumes, stored, pairs, reference, training))
 
 
-def _describer_of(reference: Reference, device: str) -> Describer:
+def _describer_of(reference: Reference, options: Options) -> Describer:
     expected = reference.manifest["encoder"]
-    describer = make_describer(expected["name"], None, device)
+    weights = options.weights or expected["weights"]
+    describer = make_describer(expected["name"], weights, options.device, options.cache)
     if describer.fingerprint != expected["fingerprint"]:
         raise MemorizationIndexError(
             f"The reference was built with another {describer.name} encoder ({expected['fingerprint']}) than this one "
@@ -216,7 +228,7 @@ def _retrieve(
     for query in queries:
         found = []
         for part in query.stack.batches():
-            found.append(reference.retriever.search(describer.describe_views(part)))
+            found.append(reference.retriever.examine(describer, part))
             images.write(square_images(part, INPUT_SIZE).astype(np.float16).tobytes())
         result.append(
             _Retrieved(

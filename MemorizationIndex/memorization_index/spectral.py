@@ -10,7 +10,7 @@ is warped, the training slices never are, so that one index and one whitening se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -42,6 +42,10 @@ class View:
     quarter: int = 0
     rotation: float = 0.0
     scale: float = 1.0
+
+    def half_turned(self) -> View:
+        """The same view and a half turn: ``quarter`` 2 or 3."""
+        return replace(self, quarter=self.quarter + 2)
 
 
 def views() -> list[View]:

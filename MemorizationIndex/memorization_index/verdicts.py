@@ -9,10 +9,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.verification import Pair
+from memorization_index.verification import CERTAIN_NCC, Pair
 
-#: NCC from which on a match is a copy, where the data give no better threshold (METHOD §3.6).
-DEFAULT_COPY_NCC = 0.97
 #: Slices are flagged from this p-value on, whatever their class.
 FLAG_P = 0.01
 #: A volume with this p-value and altered copies is a copy; with this p-value alone it is suspicious.
@@ -47,7 +45,7 @@ class Verdict(StrEnum):
 class Thresholds:
     """NCC from which on a match is a copy, and an altered copy, with where each comes from."""
 
-    copy_ncc: float = DEFAULT_COPY_NCC
+    copy_ncc: float = CERTAIN_NCC
     copy_source: str = "default"
     altered_ncc: float = _ALTERED_DEFAULT
     altered_source: str = "default"

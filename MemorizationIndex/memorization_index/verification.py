@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Slices verified at a time; bounds the training images held in memory (64 KiB each).
 _CHUNK = 1024
+#: From this NCC on a match is certain, whatever other candidates would show (the default copy threshold).
+CERTAIN_NCC = 0.97
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def verify(
 ) -> list[Pair | None]:
     """Best match of each query image ``(n, 128, 128)`` among its candidates.
 
-    None where none of a query's training images can be had.
+    None where a query's training images cannot be had: all of them, or some while the others do not match.
     """
     result: list[Pair | None] = []
     rows, views = candidates.rows, candidates.views
@@ -133,11 +135,14 @@ def verify(
             present = [
                 (int(r), candidates.all_views[v]) for r, v in zip(rows[i], views[i], strict=True) if int(r) in loaded
             ]
-            found = None
-            if present:
-                found = match(images[i].astype(np.float32), [(loaded[r], view) for r, view in present])
             progress.advance()
-            return None if found is None else Pair(present[found.candidate][0], found)
+            if not present:
+                return None
+            found = match(images[i].astype(np.float32), [(loaded[r], view) for r, view in present])
+            # The candidate that is not there may be the one that was copied: nothing can be said then.
+            if len(present) < (rows[i] >= 0).sum() and found.ncc < CERTAIN_NCC:
+                return None
+            return Pair(present[found.candidate][0], found)
 
         result += in_threads(verify_one, range(start, stop))
     return result

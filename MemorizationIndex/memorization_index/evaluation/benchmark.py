@@ -23,11 +23,11 @@ from memorization_index.bundle import write_csv
 from memorization_index.cohort import Entry, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED, augment_volume
+from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED, SMALLEST_SIDE, augment_volume
 from memorization_index.evaluation.statistics import auc, subject_interval
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
-from memorization_index.scoring import Query, Scores, score_queries
+from memorization_index.scoring import Options, Query, Scores, score_queries
 from memorization_index.volumes import SliceStack, normalized
 
 COLUMNS = (
@@ -48,6 +48,8 @@ class Plan:
     plane: str = "native"
     encoder: str = "spectral"
     weights: str | None = None
+    device: str = "auto"
+    cache: str | None = None
     seed: int = 0
 
 
@@ -111,7 +113,14 @@ def _split(
         rows = [[f, e.subject, e.name] for e in entries if e.subject in training for f in map(str, e.files)]
         write_csv(table, ["path", "subject", "volume"], [[str(Path(r[0]).absolute()), *r[1:]] for r in rows])
         reference = Reference.build(
-            table, plane=plan.plane, encoder=plan.encoder, weights=plan.weights, seed=plan.seed, progress=progress
+            table,
+            plane=plan.plane,
+            encoder=plan.encoder,
+            weights=plan.weights,
+            device=plan.device,
+            cache=plan.cache,
+            seed=plan.seed,
+            progress=progress,
         )
     copies = _chosen(entries, order[:count], plan, reference.plane)
     controls = _chosen(entries, order[count:], plan, reference.plane)
@@ -120,7 +129,9 @@ def _split(
     for name in plan.augmentations:
         for kind, chosen in (("copy", copies), ("control", controls)):
             progress.begin(f"split {number + 1} of {plan.splits}: {name}, {kind}", len(chosen), "volumes")
-            scores = score_queries(reference, _augmented(chosen, name, [plan.seed, number]), progress=progress)
+            options = Options(device=plan.device, cache=None if plan.cache is None else Path(plan.cache))
+            queries = _augmented(chosen, name, [plan.seed, number])
+            scores = score_queries(reference, queries, options=options, progress=progress)
             one = {"split": number, "augmentation": name, "kind": kind}
             slices += [{**one, **row} for row in _slice_rows(scores, chosen)]
             volumes += [{**one, **row} for row in _volume_rows(scores, chosen)]
@@ -144,7 +155,10 @@ class _Chosen:
 
 
 def _chosen(entries: Sequence[Entry], subjects: Sequence[str], plan: Plan, plane: str) -> list[_Chosen]:
-    """The first volume of up to ``plan.volumes`` subjects, thinned to ``plan.slices`` evenly spaced slices."""
+    """The first volume of up to ``plan.volumes`` subjects, thinned to ``plan.slices`` evenly spaced slices.
+
+    Volumes whose slices are too small to be augmented are passed over.
+    """
     first: dict[str, Entry] = {}
     for entry in entries:
         first.setdefault(entry.subject, entry)
@@ -155,6 +169,8 @@ def _chosen(entries: Sequence[Entry], subjects: Sequence[str], plan: Plan, plane
         try:
             _, stack = read_slices(first[subject], plane)
         except MemorizationIndexError:
+            continue
+        if min(stack.images[0].shape) < SMALLEST_SIDE:
             continue
         keep = np.unique(np.linspace(0, len(stack.images) - 1, plan.slices).round().astype(int))
         images = [normalized(stack.images[i]) for i in keep]
@@ -257,11 +273,11 @@ def markdown(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in [*result["augmentations"].items(), ("**all**", result["all"])]:
-        one, five = row["controls_at_1_percent_interval"], row["controls_at_5_percent_interval"]
-        lines.append(
-            f"| {name} | {row['auc']:.3f} | {row['found_at_1_percent']:.3f} | {row['flagged']:.3f} "
-            f"| {row['named']:.3f} | {row['controls_at_1_percent']:.3f} [{one[0]:.3f}, {one[1]:.3f}] | {row['controls_at_5_percent']:.3f} "
-            f"[{five[0]:.3f}, {five[1]:.3f}] | {row['controls_mi_mean']:+.2f} ± {row['controls_mi_deviation']:.2f} "
-            f"| {row['copied_volumes_verdict_copy']:.3f} | {row['control_volumes_verdict_copy']:.3f} |"
-        )
+        cells = [name, *(f"{row[key]:.3f}" for key in ("auc", "found_at_1_percent", "flagged", "named"))]
+        for level in ("controls_at_1_percent", "controls_at_5_percent"):
+            low, high = row[f"{level}_interval"]
+            cells.append(f"{row[level]:.3f} [{low:.3f}, {high:.3f}]")
+        cells.append(f"{row['controls_mi_mean']:+.2f} ± {row['controls_mi_deviation']:.2f}")
+        cells += [f"{row[f'{kind}_verdict_copy']:.3f}" for kind in ("copied_volumes", "control_volumes")]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,84 @@
+"""The training volumes of a reference: those in the scene, and those still in files."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import slicer
+from memorization_index.errors import MemorizationIndexError
+from slicer.i18n import tr as _
+
+_NAME, _REFERENCE = "MemorizationIndex.TrainingVolume", "MemorizationIndex.TrainingReference"
+
+
+class TrainingVolumes:
+    """Knows which nodes of the scene a reference was built from, and loads those that are not there.
+
+    A node is marked with the name that the volume has in the reference and the reference's fingerprint (SHA-256 of its
+    manifest), so that it is used for that reference and no other.
+    """
+
+    def __init__(self, referenceFolder):
+        self.folder = Path(referenceFolder)
+
+    def mark(self, nodes):
+        """Mark ``nodes`` (``{name in the reference: node}``) as the training volumes of this reference."""
+        fingerprint = self._fingerprint()
+        for name, node in nodes.items():
+            node.SetAttribute(_NAME, name)
+            node.SetAttribute(_REFERENCE, fingerprint)
+
+    def inScene(self):
+        """``{name in the reference: node}`` of the training volumes that are in the scene."""
+        fingerprint = self._fingerprint()
+        nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        return {node.GetAttribute(_NAME): node for node in nodes if node.GetAttribute(_REFERENCE) == fingerprint}
+
+    def load(self, name, trainingFolder=None):
+        """The node of a training volume; loaded from its file where it is not in the scene yet.
+
+        ``trainingFolder`` is where the training files are now, if not where they were when the reference was built.
+        """
+        node = self.inScene().get(name)
+        if node is None:
+            path = self._path(name, trainingFolder)
+            try:
+                node = slicer.util.loadVolume(str(path), {"name": name, "show": False})
+            except RuntimeError as error:
+                raise MemorizationIndexError(
+                    _("{path}: Slicer cannot read this training volume; convert it to NIfTI or NRRD.").format(path=path)
+                ) from error
+            self.mark({name: node})
+        return node
+
+    def _fingerprint(self):
+        path = self.folder / "manifest.json"
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise MemorizationIndexError(
+                _("{folder}: is not a reference (it has no manifest.json); choose the folder that Build made.").format(
+                    folder=self.folder
+                )
+            ) from error
+
+    def _path(self, name, trainingFolder):
+        with (self.folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
+            rows = {row["volume"]: row for row in csv.DictReader(file)}
+        files = rows[name]["files"].split("|") if name in rows else []
+        stored = Path(files[0]) if files else Path(name)
+        path = _below(trainingFolder, stored) if trainingFolder else stored
+        if not path.is_file():
+            raise MemorizationIndexError(
+                _(
+                    "{name}: this training volume is neither in the scene nor at {path}; name the folder of the files."
+                ).format(name=name, path=path)
+            )
+        return path
+
+
+def _below(folder, stored):
+    """The file below ``folder`` whose path ends with the longest tail of the ``stored`` path."""
+    parts = stored.parts[1:] if stored.is_absolute() else stored.parts
+    tails = (Path(folder).joinpath(*parts[start:]) for start in range(len(parts)))
+    return next((path for path in tails if path.is_file()), Path(folder) / stored.name)

@@ -1,0 +1,21 @@
+"""The extension inside Slicer: scene in, scene out. One class a file; the science is in ``memorization_index``."""
+
+from .Installer import Installer
+from .Job import Job
+from .Logic import MemorizationIndexLogic
+from .Parameter import Parameter
+from .Results import Results
+from .TrainingVolumes import TrainingVolumes
+from .VolumeWriter import VolumeWriter
+from .Widget import Widget
+
+__all__ = [
+    "Installer",
+    "Job",
+    "MemorizationIndexLogic",
+    "Parameter",
+    "Results",
+    "TrainingVolumes",
+    "VolumeWriter",
+    "Widget",
+]

@@ -1,0 +1,205 @@
+"""The panel, driven as a user drives it, and the module's life in the application."""
+
+import sys
+import unittest
+from pathlib import Path
+
+import qt
+import slicer
+from testsupport import NEW, TRAINING, SceneTestCase, addVolume, sharedReference, waitUntil
+
+MODULE = "MemorizationIndex"
+
+
+class PanelTestCase(SceneTestCase):
+    def setUp(self):
+        super().setUp()
+        self.reference = sharedReference() / "reference"
+        slicer.mrmlScene.Clear(0)
+        self.widget = slicer.util.getModuleWidget(MODULE)
+        self.widget.enter()
+        self.addCleanup(self.leave)
+        self.use(self.widget)
+
+    def use(self, widget):
+        self.widget, self.logic = widget, widget.logic
+        self.form = slicer.util.findChild(widget.parent, MODULE)
+        self.ui = slicer.util.childWidgetVariables(self.form)
+
+    def leave(self):
+        self.logic.stop()
+        self.logic.wait()
+
+    def check(self, selector, *nodes):
+        for node in nodes:
+            selector.setCheckState(node, qt.Qt.Checked)
+
+    def click(self, button):
+        self.assertTrue(button.enabled, f"{button.name} is not enabled")
+        button.click()
+
+
+class RunTest(PanelTestCase):
+    def test_nothing_to_do_in_an_empty_scene(self):
+        for button in (self.ui.applyButton, self.ui.buildButton, self.ui.loadMatchButton):
+            self.assertFalse(button.enabled, button.name)
+        self.assertFalse(self.ui.installButton.visible)
+
+    def test_score_and_load_the_match(self):
+        copy, new = addVolume(TRAINING[2], "copy"), addVolume(NEW, "new")
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, copy, new)
+        self.click(self.ui.applyButton)
+        self.assertEqual(self.ui.applyButton.text, "Stop")
+        texts, values = set(), set()
+        while self.logic.busy:
+            slicer.app.processEvents()
+            texts.add(self.ui.statusLabel.text)
+            values.add((self.ui.progressBar.value, self.ui.progressBar.maximum))
+        self.assertEqual(self.ui.statusLabel.text, "Done.")
+        self.assertTrue(any(" of " in text for text in texts), texts)
+        self.assertTrue(any(0 < value == maximum for value, maximum in values), values)
+        self.assertEqual(self.ui.applyButton.text, "Apply")
+        model = self.ui.volumeTableView.model()
+        headers = [model.headerData(i, qt.Qt.Horizontal) for i in range(model.columnCount())]
+        shown = [model.data(model.index(0, headers.index(name))) for name in ("volume", "verdict", "match_volume")]
+        self.assertEqual(shown, ["copy", "copy", "training2"])
+        self.click(self.ui.loadMatchButton)
+        self.assertIn("Select the row", self.ui.statusLabel.text)
+        self.ui.volumeTableView.selectRow(0)
+        self.click(self.ui.loadMatchButton)
+        self.assertEqual(self.ui.statusLabel.text, "Matched training volume: training2")
+        self.assertEqual(copy.GetNodeReference("MemorizationIndexMatch").GetName(), "training2")
+
+    def test_stop(self):
+        nodes = [addVolume(TRAINING[i % 6], f"v{i}") for i in range(8)]
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, *nodes)
+        self.click(self.ui.applyButton)
+        waitUntil(lambda: " of " in self.ui.statusLabel.text)
+        self.click(self.ui.applyButton)
+        waitUntil(lambda: not self.logic.busy, seconds=5)
+        self.assertEqual(self.ui.statusLabel.text, "Stopped.")
+        self.assertEqual(self.ui.applyButton.text, "Apply")
+        self.assertTrue(self.ui.applyButton.enabled)
+
+    def test_build_then_score(self):
+        training = [addVolume(array, f"scan{i}") for i, array in enumerate(TRAINING)]
+        self.ui.referencePath.currentPath = str(self.folder / "reference")
+        self.ui.planeSelector.setCurrentText("axial")
+        self.check(self.ui.trainingSelector, *training)
+        self.click(self.ui.buildButton)
+        self.logic.wait()
+        self.assertEqual(self.ui.statusLabel.text, "Done.")
+        self.check(self.ui.volumeSelector, addVolume(TRAINING[1], "copy"))
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        copy = slicer.util.getNode("copy")
+        self.assertIs(copy.GetNodeReference("MemorizationIndexMatch"), training[1])
+
+    def test_an_error_is_one_line_in_the_panel(self):
+        self.check(self.ui.volumeSelector, addVolume(NEW, "new"))
+        self.click(self.ui.applyButton)
+        self.assertIn("No reference is chosen", self.ui.statusLabel.text)
+        self.ui.referencePath.currentPath = str(self.folder)
+        self.click(self.ui.applyButton)
+        self.assertIn("is not a reference", self.ui.statusLabel.text)
+        self.assertEqual(self.ui.applyButton.text, "Apply")
+
+
+class SceneTest(PanelTestCase):
+    def test_choices_are_kept_in_the_scene_and_shown_again(self):
+        first, second = addVolume(NEW, "first"), addVolume(NEW, "second")
+        self.ui.planeSelector.setCurrentText("coronal")
+        self.check(self.ui.volumeSelector, second)
+        parameter = self.logic.getParameterNode()
+        self.assertEqual((parameter.plane, list(parameter.volumes)), ("coronal", [second]))
+        self.widget.enter()
+        self.assertEqual(self.ui.planeSelector.currentText, "coronal")
+        self.assertEqual(self.ui.volumeSelector.checkState(first), qt.Qt.Unchecked)
+        self.assertEqual(self.ui.volumeSelector.checkState(second), qt.Qt.Checked)
+
+    def test_a_saved_scene_shows_its_choices(self):
+        addVolume(NEW, "other")
+        node = addVolume(NEW, "chosen")
+        self.check(self.ui.volumeSelector, node)
+        self.ui.referencePath.currentPath = str(self.reference)
+        bundle = str(self.folder / "scene.mrb")
+        self.assertTrue(slicer.util.saveScene(bundle))
+        slicer.mrmlScene.Clear(0)
+        self.assertNotEqual(self.ui.referencePath.currentPath, str(self.reference))
+        slicer.util.loadScene(bundle)
+        self.assertEqual(self.ui.referencePath.currentPath, str(self.reference))
+        states = [self.ui.volumeSelector.checkState(slicer.util.getNode(name)) for name in ("other", "chosen")]
+        self.assertEqual(states, [qt.Qt.Unchecked, qt.Qt.Checked])
+
+    def test_a_deleted_node_is_forgotten(self):
+        node = addVolume(NEW, "gone")
+        self.check(self.ui.volumeSelector, node)
+        self.assertTrue(self.ui.applyButton.enabled)
+        slicer.mrmlScene.RemoveNode(node)
+        self.logic.getParameterNode().Modified()
+        self.assertFalse(self.ui.applyButton.enabled)
+
+    def test_the_scene_closed_while_running(self):
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, addVolume(NEW, "new"))
+        self.click(self.ui.applyButton)
+        slicer.mrmlScene.Clear(0)
+        waitUntil(lambda: not self.logic.busy, seconds=5)
+        self.assertEqual(self.ui.statusLabel.text, "Stopped.")
+        self.check(self.ui.volumeSelector, addVolume(NEW, "later"))
+        self.assertEqual([node.GetName() for node in self.logic.getParameterNode().volumes], ["later"])
+
+    def test_a_script_changes_what_the_panel_shows(self):
+        node = addVolume(NEW, "new")
+        parameter = self.logic.getParameterNode()
+        parameter.volumes = [node]
+        parameter.plane = "sagittal"
+        self.assertEqual(self.ui.volumeSelector.checkState(node), qt.Qt.Checked)
+        self.assertEqual(self.ui.planeSelector.currentText, "sagittal")
+        self.assertTrue(self.ui.applyButton.enabled)
+
+
+class LifeTest(PanelTestCase):
+    def test_reload_takes_up_changes_and_leaves_nothing_of_the_old(self):
+        old, oldLibrary = self.widget.panel, sys.modules["MemorizationIndexLib.Widget"]
+        self.widget.onReload()
+        self.use(getattr(slicer.modules, MODULE + "Widget"))
+        self.assertIsNot(sys.modules["MemorizationIndexLib.Widget"], oldLibrary, "the library is read again too")
+        self.widget.enter()
+        node = addVolume(NEW, "new")
+        self.check(self.widget.panel.ui.volumeSelector, node)
+        self.assertEqual(list(self.logic.getParameterNode().volumes), [node])
+        self.assertEqual(old.ui.volumeSelector.checkState(node), qt.Qt.Unchecked, "the old panel is cut off")
+
+    def test_reload_while_running_stops_the_worker(self):
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, addVolume(NEW, "new"))
+        self.click(self.ui.applyButton)
+        logic = self.logic
+        self.widget.onReload()
+        self.assertFalse(logic.busy)
+        self.assertNoTemporaryFiles()
+
+    def test_after_cleanup_the_scene_is_not_watched(self):
+        widget = self.widget
+        widget.cleanup()
+        self.assertEqual(widget.Observations if hasattr(widget, "Observations") else [], [])
+        slicer.mrmlScene.Clear(0)
+        addVolume(NEW, "new")
+        self.assertIsNone(widget.panel._parameter)
+        widget.onReload()
+
+    def test_the_module_describes_itself(self):
+        module = getattr(slicer.modules, MODULE.lower())
+        self.assertEqual(module.title, "Memorization Index")
+        self.assertEqual(module.categories, ["Quantification"])
+        self.assertTrue(Path(self.widget.resourcePath(f"UI/{MODULE}.ui")).is_file())
+
+    def test_self_test(self):
+        slicer.selfTests[MODULE]()
+
+
+if __name__ == "__main__":
+    unittest.main()
