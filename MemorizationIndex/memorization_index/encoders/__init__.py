@@ -70,4 +70,4 @@ def load_encoder(
                     f"{setting}={other!r}: encoder {name!r} takes this from its folder; expected it to be left out."
                 )
         return HuggingFaceEncoder(Path(name.removeprefix("hf:")), preprocessing, device, batch_size)
-    raise MemorizationIndexError(f"Encoder {name!r}: is not known; expected 'mri-core' or 'hf:DIR'.")
+    raise MemorizationIndexError(f"Encoder {name!r}: is not known; expected 'spectral', 'mri-core' or 'hf:DIR'.")
