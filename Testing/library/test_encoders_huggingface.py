@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from memorization_index.channels import make_describer
 from memorization_index.encoders import load_encoder
 from memorization_index.encoders.preprocessing import preprocess
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.evaluation.cohorts import make_demo_cohort
+from memorization_index.reference import Reference
 from safetensors.torch import load_file, save_file
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 6, "num_attention_heads": 2, "intermediate_size": 64}
@@ -105,7 +108,7 @@ def test_the_layers_are_the_hidden_states_of_the_patches(tmp_path, images, famil
     model = saved(tmp_path, make())
     encoder = load(tmp_path)
     assert encoder.layers == ("block1", "block3", "block5")
-    assert encoder.name.startswith("hf:")
+    assert encoder.name == f"hf:{tmp_path}"
     grids = encoder.encode(images, "none")
     states = hidden_states(model, images, encoder.image_size).hidden_states
     for block in (1, 3):
@@ -144,6 +147,27 @@ def test_a_classifier_is_loaded_without_its_head(tmp_path, images):
     model = saved(tmp_path, transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL, **SQUARE)))
     expected = hidden_states(model, images, 64).hidden_states[4][:, 1:].reshape(3, 4, 4, 32)
     np.testing.assert_allclose(load(tmp_path).encode(images, "none")["block3"], expected, atol=1e-4)
+
+
+def test_a_folder_describes_slices_as_channels(tmp_path):
+    saved(tmp_path, vit())
+    describer = make_describer(f"hf:{tmp_path}", None, "cpu")
+    layers = [f"{layer}.{pool}" for layer in ("block1", "block3", "block5") for pool in ("mean", "grid4")]
+    assert set(describer.dimensions) == {"spectral", *layers}
+    assert (describer.dimensions["block1.mean"], describer.dimensions["block1.grid4"]) == (32, 512)
+
+
+@pytest.mark.slow
+def test_a_reference_finds_the_folder_again_where_it_was_or_was_moved_to(tmp_path):
+    saved(tmp_path / "model", vit())
+    scans = make_demo_cohort(tmp_path / "scans", subjects=6, seed=1)
+    Reference.build([tmp_path / "scans"], tmp_path / "reference", encoder=f"hf:{tmp_path / 'model'}", device="cpu")
+    reference = Reference.open(tmp_path / "reference")
+    assert reference.score([scans[0]], device="cpu").volumes["match_volume"][0].startswith("sub-001")
+    (tmp_path / "model").rename(tmp_path / "moved")
+    with pytest.raises(MemorizationIndexError, match="is not a folder"):
+        reference.score([scans[0]], device="cpu")
+    assert reference.score([scans[0]], weights=tmp_path / "moved", device="cpu").run["verdicts"]["copy"] == 1
 
 
 def test_fingerprints(tmp_path):
@@ -240,6 +264,6 @@ def test_networks_that_are_no_such_transformer(tmp_path):
 
 def test_settings_that_are_the_folders(tmp_path):
     saved(tmp_path, vit())
-    for wrong in ({"weights": "x.pth"}, {"positions": "zeros"}, {"heads": 2}, {"image_size": 224}):
+    for wrong in ({"layer_scale": "apply"}, {"positions": "zeros"}, {"heads": 2}, {"image_size": 224}):
         assert f"{next(iter(wrong))}=" in refusal(tmp_path, **wrong)
     assert "preprocessing='png'" in refusal(tmp_path, preprocessing="png")

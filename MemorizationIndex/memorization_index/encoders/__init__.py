@@ -42,8 +42,9 @@ def load_encoder(
     ``cuda``, …. ``batch_size``: slices a batch, which changes no feature beyond rounding.
 
     ``hf:DIR`` is a vision transformer in a local Hugging Face folder (see
-    :mod:`~memorization_index.encoders.huggingface`). Its weights, positions, heads and image size are the folder's, so
-    of the settings it takes ``preprocessing``, ``device`` and ``batch_size`` alone.
+    :mod:`~memorization_index.encoders.huggingface`). Its positions, heads and image size are the folder's, so of the
+    settings it takes ``preprocessing``, ``device`` and ``batch_size`` alone; ``weights`` is the folder, if it was moved
+    from DIR.
 
     Raises :class:`MemorizationIndexError` where torch is missing, the weights are not what they should be, or a setting
     is not known.
@@ -62,12 +63,12 @@ def load_encoder(
         from memorization_index.encoders.huggingface import HuggingFaceEncoder
 
         require("transformers", f"Encoder {name!r}")
-        own = {"weights": None, "positions": "trained", "layer_scale": "refuse", "heads": None, "image_size": None}
-        given = (weights, positions, layer_scale, heads, image_size)
+        own = {"positions": "trained", "layer_scale": "refuse", "heads": None, "image_size": None}
+        given = (positions, layer_scale, heads, image_size)
         for (setting, value), other in zip(own.items(), given, strict=True):
             if other != value:
                 raise MemorizationIndexError(
                     f"{setting}={other!r}: encoder {name!r} takes this from its folder; expected it to be left out."
                 )
-        return HuggingFaceEncoder(Path(name.removeprefix("hf:")), preprocessing, device, batch_size)
+        return HuggingFaceEncoder(Path(weights or name.removeprefix("hf:")), preprocessing, device, batch_size)
     raise MemorizationIndexError(f"Encoder {name!r}: is not known; expected 'spectral', 'mri-core' or 'hf:DIR'.")

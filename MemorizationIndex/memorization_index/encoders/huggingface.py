@@ -56,10 +56,10 @@ class HuggingFaceEncoder:
         self, folder: Path, preprocessing: Preprocessing = "volume", device: str = "auto", batch_size: int = 16
     ) -> None:
         checked("preprocessing", preprocessing, PREPROCESSINGS)
-        config = _read_json(folder, "config.json")
+        _read_json(folder, "config.json")
         model, prefix = _load(folder)
         vision = getattr(model.config, "vision_config", model.config)
-        self.name = f"hf:{config.get('model_type', '')}"
+        self.name = f"hf:{folder.absolute()}"
         self._input = _input(folder, vision)
         self._tower: nn.Module = getattr(model, prefix) if prefix else model
         self._blocks = _find_blocks(folder, self._tower, vision)
