@@ -181,7 +181,9 @@ def make_describer(encoder: str, weights: str | Path | None, device: str, cache:
         return SpectralDescriber()
     from memorization_index.encoders import load_encoder
 
-    return EncoderDescriber(load_encoder(encoder, weights, image_size=_ENCODED_SIZE, device=device), cache)
+    # A Hugging Face folder says itself which size its network takes.
+    size = None if encoder.startswith("hf:") else _ENCODED_SIZE
+    return EncoderDescriber(load_encoder(encoder, weights, image_size=size, device=device), cache)
 
 
 def _load(cache: Path, key: str) -> Features | None:

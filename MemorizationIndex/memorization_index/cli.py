@@ -26,6 +26,9 @@ _EPILOG = """exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    # Before NumPy is imported. Slices are worked on in threads of our own; BLAS threads beside those spin and make a
+    # build up to four times slower on two cores. (PyTorch has threads of its own.)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     options = _parser().parse_args(arguments)
     progress = _progress(options)
     if getattr(options, "watch_stdin", False):

@@ -19,6 +19,8 @@ VOLUME_P = 0.05
 _ALTERED_DEVIATIONS = 4.0
 #: Bounds of that threshold, and its value where there is no null.
 _ALTERED_BOUNDS, _ALTERED_DEFAULT = (0.60, 0.95), 0.90
+#: The copy threshold never lies above this.
+_COPY_AT_MOST = 0.995
 
 
 class MatchClass(StrEnum):
@@ -52,16 +54,20 @@ class Thresholds:
 
     @classmethod
     def from_null(cls, ncc: NDArray[np.float64]) -> Thresholds:
-        """Take the altered-copy threshold from the NCC ``(k,)`` of the null's matches between different subjects.
+        """Take thresholds from the NCC ``(k,)`` of the null's matches between different subjects.
 
-        Mean plus four standard deviations of Fisher's z = artanh(NCC), which is close to normal.
+        Altered copy: mean plus four standard deviations of Fisher's z = artanh(NCC), which is close to normal. Copy:
+        the default, or that where it lies higher.
         """
         if len(ncc) < 50:
             return cls()
         z = np.arctanh(np.clip(ncc, -0.999, 0.999))
-        threshold = float(np.tanh(z.mean() + _ALTERED_DEVIATIONS * z.std()))
+        beyond_null = float(np.tanh(z.mean() + _ALTERED_DEVIATIONS * z.std()))
         low, high = _ALTERED_BOUNDS
-        return cls(altered_ncc=min(max(threshold, low), high), altered_source=f"null of {len(ncc)} matches")
+        source = f"null of {len(ncc)} matches"
+        # Smooth anatomy agrees by chance: there the copy threshold rises too.
+        copy = min(max(CERTAIN_NCC, beyond_null), _COPY_AT_MOST)
+        return cls(copy, source if copy > CERTAIN_NCC else "default", min(max(beyond_null, low), high), source)
 
 
 def classify(pair: Pair | None, thresholds: Thresholds) -> MatchClass:

@@ -28,7 +28,7 @@ class Moments:
     @classmethod
     def of(cls, features: NDArray[np.floating], cells: int = 1) -> Moments:
         """Moments of features ``(n, cells·d)``."""
-        data = np.asarray(features, np.float64).reshape(len(features), cells, -1)
+        data = np.asarray(features, np.float64).reshape(len(features), cells, np.shape(features)[1] // cells)
         if len(data) == 0:
             return cls(0, np.zeros(data.shape[1:]), np.zeros((data.shape[2], data.shape[2])))
         mean = data.mean(axis=0)

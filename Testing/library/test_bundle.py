@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -73,7 +74,7 @@ def test_nothing_in_it_is_pickled(reference: Path) -> None:
     for path in reference.glob("*.npy"):
         assert np.load(path, allow_pickle=False).dtype == np.float16
     for source in PACKAGE.rglob("*.py"):
-        assert "import pickle" not in source.read_text(encoding="utf-8"), source
+        assert not re.search(r"pickle\.(load|dump|(Unp|P)ickler)|allow_pickle=True", source.read_text("utf-8")), source
 
 
 def test_long_series_and_odd_paths_come_back(tiny, tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_save_replaces_only_references(tiny, tmp_path: Path) -> None:
 def many(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """More volumes than one unit of work, and the reference that an uninterrupted build makes of them."""
     folder = tmp_path_factory.mktemp("many")
-    for subject in range(36):
+    for subject in range(34):
         phantoms.write(folder / "training" / f"sub-{subject:02d}.nii.gz", phantoms.anatomy(subject)[5:7])
     assert main(["build", str(folder / "training"), "--out", str(folder / "uninterrupted")]) == 0
     return SimpleNamespace(training=folder / "training", files=manifest_of(folder / "uninterrupted")["files"])
@@ -259,10 +260,9 @@ def test_killed_build_goes_on_where_it_was(many, tmp_path: Path) -> None:
     def at(stage: str, done: int):
         return lambda e: e["event"] == "progress" and e["stage"].startswith(stage) and e["done"] >= done
 
-    kill_build_at(at("reading", 5), many.training, out)
+    kill_build_at(at("reading", 0), many.training, out)
     assert not out.exists()
-    assert not unit.exists()
-    kill_build_at(at("reading", 36), many.training, out)
+    kill_build_at(at("reading", 34), many.training, out)
     assert not out.exists()
     finished = unit.stat().st_mtime_ns
     kill_build_at(at("building the null", 10), many.training, out)

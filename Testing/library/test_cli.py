@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -19,7 +20,7 @@ from memorization_index.scoring import SLICE_COLUMNS, VOLUME_COLUMNS
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
 #: Field → type of every event (the contract with programs).
 EVENTS = {
-    "start": {"command": str, "version": str},
+    "start": {"command": str, "version": str, "pid": int},
     "progress": {"stage": str, "done": int, "total": int, "unit": str, "seconds_left": (float, int, type(None))},
     "skipped": {"path": str, "reason": str},
     "warning": {"message": str},
@@ -48,7 +49,7 @@ def header(path: Path) -> tuple[str, ...]:
 
 
 def assert_events_follow_the_contract(events: list[dict], command: str) -> None:
-    assert events[0] == {"event": "start", "command": command, "version": __version__}
+    assert events[0] == {"event": "start", "command": command, "version": __version__, "pid": os.getpid()}
     assert events[-1]["event"] == "done"
     for event in events[:-1]:
         fields = EVENTS[event["event"]]
@@ -151,9 +152,10 @@ def test_watched_standard_input_ends_the_process(command: str, many_volumes: Pat
     last = json.loads(printed.splitlines()[-1])
     assert last["event"] == "error"
     assert last["message"].startswith("Stopped;")
-    # Nothing half-written: no reference; an empty folder for results; only what a build goes on from.
+    # Nothing half-written: no reference; an empty folder for results; only whole units that a build goes on from.
     left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")}
-    assert left <= ({".out.building", ".out.building/plan.json"} if command == "build" else {"out"})
+    whole = r"out" if command == "score" else r"\.out\.building(/(plan\.json|unit-\d{6}\.safetensors))?"
+    assert all(re.fullmatch(whole, name) for name in left), left
 
 
 def test_watched_standard_input_that_stays_open_does_no_harm(tiny, tmp_path: Path) -> None:

@@ -483,7 +483,7 @@ def test_read_only_folder(tiny, tmp_path: Path, command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--encoder", "nonsense"], r"--encoder nonsense: is not known"),
+        (["--encoder", "nonsense"], r"nonsense'?: is not known; expected"),
         (["--protocol", "mi-v9"], r"--protocol mi-v9: is not known; expected 'mi-v1'"),
         (["--weights", "w.pth"], r"--weights: the embedded encoder 'spectral' has none"),
         (["--subjects", "pat("], r"--subjects pat\(: it is neither a file nor a regular expression"),

@@ -24,7 +24,7 @@ def load_encoder(
     name: str,
     weights: str | Path | None = None,
     *,
-    image_size: int = 240,
+    image_size: int | None = None,
     positions: Positions = "trained",
     preprocessing: Preprocessing = "volume",
     layer_scale: LayerScale = "refuse",
@@ -34,22 +34,41 @@ def load_encoder(
 ) -> Encoder:
     """Load a deep encoder.
 
-    ``mri-core`` takes the ``weights`` of MRI-CORE, or of any encoder of its shape. ``image_size``: 240 as published, or
-    224, the grid it was trained on. ``positions``: the trained table, or zeros, which the published loader leaves.
-    ``preprocessing``: see :mod:`~memorization_index.encoders.preprocessing`. ``layer_scale``: what to do with a
-    checkpoint that has LayerScale (``refuse``, ``apply``, ``ignore``). ``heads``: attention heads, where the rule of
-    :func:`~memorization_index.encoders.checkpoints.default_heads` is wrong. ``device``: ``auto``, ``cpu``, ``cuda``, ….
-    ``batch_size``: slices a batch, which changes no feature beyond rounding.
+    ``mri-core`` takes the ``weights`` of MRI-CORE, or of any encoder of its shape. ``image_size``: 240, as published
+    and the default, or 224, its native grid. ``positions``: the trained table, or zeros, which the published
+    loader leaves. ``preprocessing``: see :mod:`~memorization_index.encoders.preprocessing`. ``layer_scale``: what to do
+    with a checkpoint that has LayerScale (``refuse``, ``apply``, ``ignore``). ``heads``: attention heads, where the
+    rule of :func:`~memorization_index.encoders.checkpoints.default_heads` is wrong. ``device``: ``auto``, ``cpu``,
+    ``cuda``, …. ``batch_size``: slices a batch, which changes no feature beyond rounding.
+
+    ``hf:DIR`` is a vision transformer in a local Hugging Face folder (see
+    :mod:`~memorization_index.encoders.huggingface`). Its positions, heads and image size are the folder's, so of the
+    settings it takes ``preprocessing``, ``device`` and ``batch_size`` alone; ``weights`` is the folder, if it was moved
+    from DIR.
 
     Raises :class:`MemorizationIndexError` where torch is missing, the weights are not what they should be, or a setting
     is not known.
     """
     require("torch", f"Encoder {name!r}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise MemorizationIndexError(f"batch_size={batch_size!r}: is no number of slices; expected 1 or more.")
     if name == "mri-core":
         from memorization_index.encoders.mri_core import Settings, load_mri_core
 
         if weights is None:
             raise MemorizationIndexError("Encoder 'mri-core': has no weights; expected a file, so give --weights FILE.")
-        settings = Settings(image_size, positions, preprocessing, layer_scale, heads)
+        settings = Settings(240 if image_size is None else image_size, positions, preprocessing, layer_scale, heads)
         return load_mri_core(weights, settings, device, batch_size)
-    raise MemorizationIndexError(f"Encoder {name!r}: is not known; expected 'mri-core' or 'hf:DIR'.")
+    if name.startswith("hf:"):
+        from memorization_index.encoders.huggingface import HuggingFaceEncoder
+
+        require("transformers", f"Encoder {name!r}")
+        own = {"positions": "trained", "layer_scale": "refuse", "heads": None, "image_size": None}
+        given = (positions, layer_scale, heads, image_size)
+        for (setting, value), other in zip(own.items(), given, strict=True):
+            if other != value:
+                raise MemorizationIndexError(
+                    f"{setting}={other!r}: encoder {name!r} takes this from its folder; expected it to be left out."
+                )
+        return HuggingFaceEncoder(Path(weights or name.removeprefix("hf:")), preprocessing, device, batch_size)
+    raise MemorizationIndexError(f"Encoder {name!r}: is not known; expected 'spectral', 'mri-core' or 'hf:DIR'.")

@@ -27,6 +27,7 @@ _GRID = 4
 class Encoder(Protocol):
     """Turns raw slices into features of some layers of a network."""
 
+    #: What :func:`~memorization_index.encoders.load_encoder` made it from, and makes it from again.
     name: str
     #: SHA-256, in hexadecimal, over the weights and every setting that changes features.
     fingerprint: str

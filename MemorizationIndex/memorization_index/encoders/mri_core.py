@@ -52,8 +52,6 @@ class MriCoreEncoder:
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings, device: str = "auto", batch_size: int = 16) -> None:
         check_settings(checkpoint, settings)
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise MemorizationIndexError(f"batch_size={batch_size!r}: is no number of slices; expected 1 or more.")
         shape, self._settings = checkpoint.shape, settings
         self.blocks = default_blocks(shape.depth)
         self.layers = tuple(f"block{i}" for i in self.blocks)

@@ -1,0 +1,249 @@
+"""``hf:DIR``: the vision transformer of a Hugging Face folder, offline, from safetensors, without code of its own.
+
+Any model whose image side is one stack of equal blocks over a square grid of patches: ViT, DINOv2 (with or without
+registers), CLIP's and SigLIP's vision tower, SAM's image encoder. A layer is the output of a block, before any last
+norm; tokens that stand for no patch (class, registers) are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from memorization_index.encoders.base import (
+    Features,
+    Pool,
+    checked,
+    choose_device,
+    default_blocks,
+    digest_settings,
+    encode_in_batches,
+)
+from memorization_index.encoders.preprocessing import PREPROCESSINGS, Preprocessing, preprocess
+from memorization_index.errors import MemorizationIndexError
+
+_EXPECTED = "expected a folder with config.json and model.safetensors of a vision transformer"
+_TOWERS = ("vision_model", "vision_encoder")
+#: Parameters that no block's output depends on.
+_WITHOUT_INFLUENCE = re.compile(r"pooler|mask_token|head")
+_OTHER_PARTS = re.compile(r"decoder|text_model|prompt_encoder")
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the network takes: image side and patch side in pixels, and the mean and deviation of each channel."""
+
+    size: int
+    patch: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+class HuggingFaceEncoder:
+    """A vision transformer of a Hugging Face folder (see :class:`base.Encoder`)."""
+
+    def __init__(
+        self, folder: Path, preprocessing: Preprocessing = "volume", device: str = "auto", batch_size: int = 16
+    ) -> None:
+        checked("preprocessing", preprocessing, PREPROCESSINGS)
+        _read_json(folder, "config.json")
+        model, prefix = _load(folder)
+        vision = getattr(model.config, "vision_config", model.config)
+        self.name = f"hf:{folder.absolute()}"
+        self._input = _input(folder, vision)
+        self._tower: nn.Module = getattr(model, prefix) if prefix else model
+        self._blocks = _find_blocks(folder, self._tower, vision)
+        self.blocks = default_blocks(len(self._blocks))
+        self.layers = tuple(f"block{i}" for i in self.blocks)
+        self.fingerprint = _fingerprint(folder, self._input, preprocessing)
+        self._folder, self._preprocessing, self._batch_size = folder, preprocessing, batch_size
+        self._device = choose_device(device)
+        self._tower = self._tower.float().eval().requires_grad_(False).to(self._device)
+        self._grid = self._input.size // self._input.patch
+        probe = self.token_grids(torch.zeros(1, 3, self._input.size, self._input.size))
+        self._shapes = {layer: (grid.shape[1], grid.shape[2], grid.shape[3]) for layer, grid in probe.items()}
+
+    @property
+    def image_size(self) -> int:
+        """Side of the network's input in pixels."""
+        return self._input.size
+
+    def encode(self, slices: Sequence[NDArray[Any]], pool: Pool = "mean") -> Features:
+        """Features of raw 2-D arrays of any size, by layer (see :meth:`base.Encoder.encode`)."""
+        return encode_in_batches(slices, pool, self._batch_size, self._shapes, self._grids)
+
+    def _grids(self, slices: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
+        return self.token_grids(preprocess(slices, self._input.size, self._preprocessing))
+
+    def token_grids(self, images: Tensor) -> dict[str, Tensor]:
+        """Token grids ``(n, h, w, C)`` of images ``(n, 3, size, size)`` in [0, 1], by layer, without a gradient."""
+        mean, deviation = (torch.tensor(v)[:, None, None] for v in (self._input.mean, self._input.deviation))
+        outputs: dict[str, Tensor] = {}
+
+        def keep(layer: str, output: Any) -> None:
+            outputs[layer] = output[0] if isinstance(output, tuple) else output
+
+        hooks = [
+            self._blocks[i].register_forward_hook(lambda _m, _i, output, layer=layer: keep(layer, output))
+            for i, layer in zip(self.blocks, self.layers, strict=True)
+        ]
+        try:
+            with torch.inference_mode():
+                self._tower(pixel_values=((images - mean) / deviation).to(self._device))
+        except (RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0][:160]
+            raise MemorizationIndexError(
+                f"{self._folder}: fails on images of {self._input.size} pixels ({reason}); {_EXPECTED}."
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {layer: self._as_grid(outputs[layer]) for layer in self.layers}
+
+    def _as_grid(self, tokens: Tensor) -> Tensor:
+        """Tokens ``(n, t, C)`` or a grid ``(n, h, w, C)`` to a grid; leading tokens that stand for no patch go."""
+        side = self._grid
+        if tokens.ndim == 4 and tokens.shape[1] == tokens.shape[2] == side:
+            return tokens
+        extra = tokens.shape[1] - side * side if tokens.ndim == 3 else -1
+        allowed = 1 + int(getattr(self._tower.config, "num_register_tokens", 0) or 0)
+        if not 0 <= extra <= allowed:
+            raise MemorizationIndexError(
+                f"{self._folder}: its blocks put out an array of shape {tuple(tokens.shape)}; expected {side} × {side} "
+                f"patches and at most {allowed} other tokens, so this kind of network cannot be used."
+            )
+        return tokens[:, extra:].reshape(len(tokens), side, side, -1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' warnings and progress bars off the screen: what matters in them is checked here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise MemorizationIndexError(f"{folder}: is not a folder; {_EXPECTED}, so check the name after 'hf:'.")
+    try:
+        content = json.loads((folder / name).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MemorizationIndexError(f"{folder / name}: cannot be read ({error}); {_EXPECTED}.") from error
+    if not isinstance(content, dict):
+        raise MemorizationIndexError(f"{folder / name}: holds no settings by name; {_EXPECTED}.")
+    return content
+
+
+def _load(folder: Path) -> tuple[Any, str]:
+    """The model, and the name of its vision part (empty: it has no other part)."""
+    from transformers import AutoModel
+
+    if not any(folder.glob("*.safetensors")):
+        raise MemorizationIndexError(
+            f"{folder}: has no .safetensors file; {_EXPECTED}: other files of weights can run code, so save the model "
+            "with save_pretrained of a current transformers."
+        )
+    try:
+        with _quiet():
+            model, found = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+    except Exception as error:  # a damaged or hostile folder can end transformers in any way
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise MemorizationIndexError(f"{folder}: cannot be loaded ({lines[0][:200]}); {_EXPECTED}.") from error
+    prefix = next((name for name in _TOWERS if isinstance(getattr(model, name, None), nn.Module)), "")
+    _check_names(folder, found, prefix)
+    return model, prefix
+
+
+def _check_names(folder: Path, found: Mapping[str, Any], prefix: str) -> None:
+    """Refuse a model of which a part was not in the file (transformers draws it at random) or has more blocks."""
+    missing = [
+        name for name in found["missing_keys"] if name.startswith(prefix) and not _WITHOUT_INFLUENCE.search(name)
+    ]
+    unexpected = [
+        name
+        for name in found["unexpected_keys"]
+        if re.search(r"\b(layers?|blocks)\.\d+\.", name) and not _OTHER_PARTS.search(name)
+    ]
+    for verb, names in (("lacks", sorted(missing)), ("has unexpected", sorted(unexpected))):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise MemorizationIndexError(
+                f"{folder}: {verb} {', '.join(names[:5])}{more}; expected the tensors that its config.json stands for."
+            )
+
+
+def _input(folder: Path, vision: Any) -> Input:
+    size, patch = (_side(getattr(vision, name, None)) for name in ("image_size", "patch_size"))
+    if not size or not patch or size < patch:
+        raise MemorizationIndexError(
+            f"{folder}: its config.json tells no square image_size and patch_size; {_EXPECTED} of square patches."
+        )
+    mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if (folder / "preprocessor_config.json").exists():
+        settings = _read_json(folder, "preprocessor_config.json")
+        if settings.get("do_normalize", True):
+            mean = _three(folder, settings.get("image_mean", mean))
+            deviation = _three(folder, settings.get("image_std", deviation))
+    return Input(size, patch, mean, deviation)
+
+
+def _side(value: Any) -> int:
+    """Side of a square given as one number or as two equal ones; 0 for anything else."""
+    sides = value if isinstance(value, list | tuple) else [value, value]
+    square = len(sides) == 2 and sides[0] == sides[1] and isinstance(sides[0], int) and sides[0] > 0
+    return int(sides[0]) if square else 0
+
+
+def _three(folder: Path, value: Any) -> tuple[float, float, float]:
+    try:
+        first, second, third = (float(v) for v in value)
+    except (TypeError, ValueError) as error:
+        raise MemorizationIndexError(
+            f"{folder / 'preprocessor_config.json'}: image_mean or image_std is {value!r}; expected three numbers."
+        ) from error
+    return first, second, third
+
+
+def _find_blocks(folder: Path, tower: nn.Module, vision: Any) -> nn.ModuleList:
+    depth = getattr(vision, "num_hidden_layers", None)
+    found = [part for part in tower.modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
+    if len(found) != 1:
+        raise MemorizationIndexError(
+            f"{folder}: has {len(found)} stacks of {depth} blocks; expected one, as in ViT, DINOv2, CLIP and SAM, so "
+            "this kind of network cannot be used."
+        )
+    return found[0]
+
+
+def _fingerprint(folder: Path, shape: Input, preprocessing: Preprocessing) -> str:
+    """SHA-256 over the files of weights, config.json and what is done to images.
+
+    Files, not the tensors in memory, whose names differ between versions of transformers.
+    """
+    digest = hashlib.sha256()
+    for path in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    settings = {"encoder": "hf", "version": 1, "image_size": shape.size, "mean": shape.mean, "std": shape.deviation}
+    return digest_settings(digest.hexdigest(), {**settings, "preprocessing": preprocessing})

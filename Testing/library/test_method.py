@@ -1,0 +1,283 @@
+"""The stages of mi-v1, each against what it claims: invariances, exact formulas, brute force, uniform p-values."""
+
+import itertools
+
+import numpy as np
+import pytest
+from memorization_index import MemorizationDetector, MemorizationIndexError, spectral
+from memorization_index.calibration import Null, oni, q_values
+from memorization_index.channels import pooled, viewed
+from memorization_index.evaluation.statistics import auc, subject_interval
+from memorization_index.matching import agreement_map, match
+from memorization_index.neighbors import Index
+from memorization_index.retrieval import channel_scales, rescaled
+from memorization_index.spectral import View
+from memorization_index.verdicts import MatchClass, Thresholds, Verdict, is_flagged, verdict
+from memorization_index.whitening import Moments, Whitening, merged
+from scipy import ndimage
+
+
+def picture(seed: int) -> np.ndarray:
+    """A smooth random image ``(128, 128)`` in [0, 1] inside a disk, with structure at many scales."""
+    rng = np.random.default_rng(seed)
+    layers = [ndimage.gaussian_filter(rng.normal(size=(128, 128)), sigma) * sigma for sigma in (2, 4, 8)]
+    image = sum(layers)
+    image = (image - image.min()) / np.ptp(image)
+    y, x = np.mgrid[:128, :128] - 63.5
+    return (image * (np.hypot(x, y) < 48)).astype(np.float32)
+
+
+# Descriptor ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("view", "turned"),
+    [
+        (View(), lambda x: x),
+        (View(mirrored=True), lambda x: x[:, ::-1]),
+        (View(quarter=1), np.rot90),
+        (View(quarter=1, mirrored=True), lambda x: np.rot90(x)[:, ::-1]),
+    ],
+)
+def test_flips_and_quarter_turns_are_permutations_of_the_spectrum(view, turned):
+    image = picture(0)
+    of_view = spectral.describe_views(image[None])[0][spectral.views().index(view)]
+    for half_turns in (0, 2):
+        again = spectral.describe(np.rot90(turned(image), half_turns)[None].copy())[0]
+        np.testing.assert_allclose(of_view, again, atol=1e-5)
+
+
+def test_views_are_distinct_and_begin_with_the_identity():
+    views = spectral.views()
+    assert len(set(views)) == len(views) == 140
+    assert views[0] == View()
+
+
+def test_a_shift_inside_the_background_hardly_changes_the_descriptor():
+    image = picture(1)
+    shifted = ndimage.shift(image, (4, -6), order=0)
+    others = [float(spectral.describe(picture(s)[None])[0] @ spectral.describe(image[None])[0]) for s in range(2, 8)]
+    same = float(spectral.describe(shifted[None])[0] @ spectral.describe(image[None])[0])
+    assert same - max(others) > 0.5 * (1 - max(others))
+
+
+@pytest.mark.parametrize("view", [View(rotation=8.0, scale=1.08), View(True, 1, -4.0, 0.92), View(False, 1, 0.0, 1.17)])
+def test_the_network_sees_the_same_view_as_the_spectral_descriptor(view):
+    image = picture(2)
+    by_spectral = spectral.describe_views(image[None])[0][spectral.views().index(view)]
+    by_warp = spectral.describe(viewed(image, view)[None])[0]
+    assert float(by_spectral @ by_warp) > 0.99
+
+
+# Whitening and search ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cells", [1, 4])
+def test_merged_moments_equal_those_of_all_data_in_any_order(cells):
+    data = np.random.default_rng(0).normal(3, 2, size=(90, 12))
+    parts = [Moments.of(data[rows], cells) for rows in (slice(0, 7), slice(7, 60), slice(60, 60), slice(60, 90))]
+    whole = Moments.of(data, cells)
+    for order in itertools.permutations(parts):
+        together = merged(order)
+        assert together.count == 90
+        np.testing.assert_allclose(together.mean, whole.mean, rtol=1e-12)
+        np.testing.assert_allclose(together.second, whole.second, rtol=1e-10)
+
+
+def test_whitening_without_shrinkage_gives_unit_covariance_and_unit_vectors():
+    data = np.random.default_rng(1).normal(size=(400, 6)) @ np.random.default_rng(2).normal(size=(6, 6))
+    whitening = Whitening.fit(Moments.of(data), shrinkage=0.0)
+    flat = (data - whitening.mean) @ whitening.matrix
+    np.testing.assert_allclose(np.cov(flat.T), np.eye(6), atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(whitening(data), axis=1), 1, rtol=1e-5)
+
+
+def test_search_finds_distinct_rows_over_views_and_leaves_out_what_is_excluded():
+    rng = np.random.default_rng(3)
+    bank = rng.normal(size=(50, 8)).astype(np.float32)
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    queries = np.stack([bank[[7, 9]], bank[[3, 3]]])  # two slices with two views each
+    found = Index(bank).search(queries, 3)
+    assert set(found.row[0, :2]) == {7, 9}
+    assert found.row[1, 0] == 3
+    assert all(len(set(rows)) == 3 for rows in found.row)
+    np.testing.assert_allclose(found.similarity[:, 0], 1, atol=1e-6)
+    assert found.view[0, list(found.row[0]).index(9)] == 1
+    excluded = np.zeros(50, bool)
+    excluded[[7, 3]] = True
+    assert not {7, 3} & set(Index(bank).search(queries, 3, excluded).row.ravel())
+
+
+def test_scales_bring_nulls_together_and_leave_exact_copies_at_one():
+    rng = np.random.default_rng(4)
+    null = {"a": rng.uniform(0.1, 0.5, 500).astype(np.float32), "b": rng.uniform(0.7, 0.9, 500).astype(np.float32)}
+    scales = channel_scales(null)
+    tops = [np.quantile(rescaled(values, scales[c]), 0.95) for c, values in null.items()]
+    assert scales["a"] == 1
+    assert tops[0] == pytest.approx(tops[1], abs=1e-3)
+    assert rescaled(np.ones(1, np.float32), scales["b"])[0] == 1
+
+
+def test_pooling_over_cells_keeps_the_layout():
+    grid = np.arange(2 * 14 * 14 * 3, dtype=np.float32).reshape(2, 14, 14, 3)
+    cells = pooled(grid, 4).reshape(2, 4, 4, 3)
+    np.testing.assert_allclose(cells[1, 0, 0], grid[1, :4, :4].mean(axis=(0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(cells[1, 1, 3], grid[1, 3:7, 10:].mean(axis=(0, 1)), rtol=1e-5)
+
+
+# Calibration ---------------------------------------------------------------------------------------------------------
+
+
+def null_of(similarity, subject, volume=None):
+    subject = np.asarray(subject)
+    return Null(
+        np.asarray(similarity, float),
+        subject,
+        subject if volume is None else np.asarray(volume),
+        np.full(len(subject), 0.5),
+    )
+
+
+def test_p_counts_the_null_from_above_and_mi_uses_its_mean_and_deviation():
+    null = null_of([0.1, 0.2, 0.3, 0.4, 0.5], range(5))
+    assert null.slice_p(np.array([0.05, 0.3, 0.6]), np.zeros(3)).tolist() == pytest.approx([1, 4 / 6, 1 / 6])
+    mi = null.mi(np.array([0.3, 0.5]))
+    assert mi.tolist() == pytest.approx([0, 0.2 / np.sqrt(0.02 + 1e-8)])
+    assert oni(mi).tolist() == pytest.approx([0, -np.tanh(mi[1])])
+
+
+def test_a_volume_is_compared_with_maxima_over_as_many_slices():
+    rng = np.random.default_rng(5)
+    similarity, subject = rng.random(60), np.repeat(np.arange(6), 10)
+    values, weights = null_of(similarity, subject).volume_maxima(3)
+    assert weights.sum() == pytest.approx(1)
+    brute = [max(chosen) for person in range(6) for chosen in itertools.combinations(similarity[subject == person], 3)]
+    assert float(weights @ values) == pytest.approx(np.mean(brute))
+    _, p = null_of(similarity, subject).volume_mi_and_p(0.9, 3)
+    assert p == pytest.approx((1 + 6 * np.mean(np.array(brute) >= 0.9)) / 7)
+
+
+def test_volume_p_is_uniform_for_new_people():
+    rng = np.random.default_rng(6)
+    p = []
+    for _ in range(300):
+        person = rng.normal(size=40)  # slices of one person are alike
+        similarity = np.repeat(person, 12) + 0.5 * rng.normal(size=480)
+        null = null_of(similarity[:468], np.repeat(np.arange(39), 12))
+        p.append(null.volume_mi_and_p(similarity[468:].max(), 12)[1])
+    assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.05)
+    assert np.mean(p) == pytest.approx(0.5, abs=0.06)
+
+
+def test_position_bins_need_enough_values_and_subjects():
+    rng = np.random.default_rng(7)
+    few = Null(rng.random(500), np.arange(500) % 50, np.arange(500) % 50, rng.random(500))
+    assert few.bins() is None
+    many = Null(rng.random(2000), np.arange(2000) % 50, np.arange(2000) % 50, rng.random(2000))
+    assert len(many.bins()) == 4
+    assert Null(many.similarity, many.subject % 5, many.volume, many.position).bins() is None
+
+
+def test_q_values_are_benjamini_hochberg_and_ignore_missing_ones():
+    q = q_values(np.array([0.01, np.nan, 0.04, 0.03, 0.5]))
+    assert q[[0, 2, 3, 4]].tolist() == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
+    assert np.isnan(q[1])
+
+
+# Matching and verdicts -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "view", "says"),
+    [
+        (lambda x: x, View(), "identity"),
+        (lambda x: x[:, ::-1], View(mirrored=True), "mirrored"),
+        (np.rot90, View(quarter=1), "rotated +90.0°"),
+        (lambda x: np.rot90(x, 2), View(), "rotated -180.0°"),
+        (lambda x: ndimage.rotate(x, 5, reshape=False, order=1), View(rotation=4.0), "rotated +"),
+        (lambda x: ndimage.shift(x, (5, -8), order=1), View(), "shifted +3.9, -6."),
+    ],
+)
+def test_alignment_recovers_the_transform(change, view, says):
+    candidate = picture(10)
+    query = np.ascontiguousarray(change(candidate), np.float32)
+    found = match(query, [(picture(11), View()), (candidate, view)])
+    assert found.candidate == 1
+    assert found.ncc > 0.98
+    assert says in found.describe()
+    assert found.is_exact == (says == "identity")
+
+
+def test_another_picture_does_not_match_and_agreement_shows_where_a_copy_was_pasted():
+    query, candidate = picture(12), picture(13)
+    assert match(query, [(candidate, View())]).ncc < 0.8
+    pasted = query.copy()
+    pasted[:, 64:] = candidate[:, 64:]
+    found = match(pasted, [(candidate, View())])
+    local = agreement_map(pasted, candidate, found)
+    assert local[24:40, 40:52].mean() > 0.9
+    assert local[24:40, 12:24].mean() < 0.6
+
+
+def test_verdicts_follow_classes_and_the_volume_p():
+    novel, copy, altered, unknown = MatchClass.NOVEL, MatchClass.COPY, MatchClass.ALTERED, MatchClass.UNVERIFIED
+    nan = float("nan")
+    assert verdict([novel, copy], 1.0, True) == Verdict.COPY
+    assert verdict([novel, altered], 0.04, True) == Verdict.COPY
+    assert verdict([novel, altered], 0.4, True) == Verdict.SUSPICIOUS
+    assert verdict([novel], 0.04, True) == Verdict.SUSPICIOUS
+    assert verdict([novel], 0.4, True) == Verdict.NO_EVIDENCE
+    assert verdict([novel], nan, False) == Verdict.UNCALIBRATED
+    assert verdict([unknown], 0.4, True) == Verdict.UNCALIBRATED
+    assert is_flagged(altered, 1.0)
+    assert is_flagged(novel, 0.01)
+    assert not is_flagged(novel, nan)
+
+
+def test_thresholds_rise_where_different_people_agree_by_chance():
+    assert Thresholds.from_null(np.full(10, 0.5)) == Thresholds()
+    ordinary = Thresholds.from_null(np.random.default_rng(8).normal(0.5, 0.1, 500))
+    assert ordinary.copy_ncc == 0.97
+    assert 0.6 < ordinary.altered_ncc < 0.97
+    smooth = Thresholds.from_null(np.tanh(np.random.default_rng(9).normal(1.5, 0.3, 500)))
+    assert 0.97 < smooth.copy_ncc <= 0.995
+
+
+# Precomputed features and statistics ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [100, 600])
+def test_detector_finds_copies_and_is_calibrated_for_new_people_also_with_fewer_rows_than_features(rows):
+    rng = np.random.default_rng(rows)
+    people = rng.normal(size=(rows // 5 + 400, 200))
+    slices = np.repeat(people, 5, axis=0) + rng.normal(size=(5 * len(people), 200))
+    train, fresh = slices[:rows], slices[rows:]
+    detector = MemorizationDetector().fit({"layer": train}, groups=np.arange(rows) // 5)
+    copies = detector.score_samples({"layer": train[:50] + 0.1 * rng.normal(size=(50, 200))})
+    others = detector.score_samples({"layer": fresh})
+    assert copies["match"].tolist() == list(range(50))
+    assert (copies["p_value"] <= max(0.01, 1 / (rows + 1))).all()
+    assert np.isfinite(others["mi"]).all()
+    people_in_null = rows // 5
+    assert abs(others["mi"].mean()) < 2.5 / np.sqrt(people_in_null)  # that is how far the null's own mean may lie off
+    assert 0.02 < (others["p_value"] <= 0.05).mean() < 0.09
+
+
+def test_detector_gives_no_numbers_for_fewer_than_five_people_and_says_what_is_wrong():
+    data = np.random.default_rng(0).normal(size=(40, 6))
+    scores = MemorizationDetector().fit({"a": data}, groups=np.arange(40) // 10).score_samples({"a": data[:3]})
+    assert np.isnan(scores["mi"]).all()
+    assert scores["match"].tolist() == [0, 1, 2]
+    with pytest.raises(MemorizationIndexError, match="NaN"):
+        MemorizationDetector().fit({"a": np.full((9, 2), np.nan)})
+
+
+def test_auc_counts_pairs_and_intervals_draw_whole_subjects():
+    rng = np.random.default_rng(11)
+    a, b = rng.integers(0, 5, 30).astype(float), rng.integers(0, 5, 40).astype(float)
+    brute = np.mean([(x > y) + 0.5 * (x == y) for x in a for y in b])
+    assert auc(a, b) == pytest.approx(brute)
+    values = np.repeat(rng.random(40) < 0.3, 25)
+    together = subject_interval(values, np.repeat(np.arange(40), 25).astype(object))
+    apart = subject_interval(values, np.arange(1000).astype(object))
+    assert together[1] - together[0] > 3 * (apart[1] - apart[0])
