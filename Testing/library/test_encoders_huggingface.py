@@ -93,13 +93,13 @@ def load(folder, **settings):
     return load_encoder(f"hf:{folder}", device="cpu", **settings)
 
 
-def hidden_states(model, images, size, mean=MEAN, deviation=DEVIATION):
+def hidden_states(model, images, size, mean=MEAN, deviation=DEVIATION, **options):
     """What transformers itself gives: the outputs of the embedding and of each block."""
     pixels = preprocess(images, size, "volume")
     pixels = (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(deviation)[:, None, None]
     tower = next((getattr(model, name) for name in ("vision_model", "vision_encoder") if hasattr(model, name)), model)
     with torch.no_grad():
-        return tower(pixel_values=pixels, output_hidden_states=True)
+        return tower(pixel_values=pixels, output_hidden_states=True, **options)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -141,6 +141,57 @@ def test_normalization_is_that_of_the_folder_or_none(tmp_path, images):
     for name in ("without", "off"):
         np.testing.assert_allclose(load(tmp_path / name).encode(images, "none")["block1"], expected, atol=1e-4)
     assert load(tmp_path / "without").fingerprint != load(tmp_path / "with").fingerprint
+
+
+PREPARED = {
+    "cut": {"size": {"shortest_edge": 96}, "crop_size": {"height": 84, "width": 84}},
+    "not cut": {"size": {"shortest_edge": 84}, "crop_size": 70, "do_center_crop": False},
+    "square": {"size": {"height": 84, "width": 84}},
+    "longest": {"size": {"longest_edge": 84}},
+    "number": {"size": 84},
+}
+
+
+@pytest.mark.parametrize("family", ["vit", "dinov2", "dinov2_registers", "clip", "siglip"])
+def test_the_image_size_is_the_preprocessors(tmp_path, images, family):
+    model, patch = saved(tmp_path, FAMILIES[family][0]()), 14 if family.startswith("dinov2") else 16
+    sizes = []
+    for settings in PREPARED.values():
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+        encoder = load(tmp_path)
+        sizes.append(encoder.image_size)
+        grid = encoder.encode(images, "none")["block3"]
+        assert grid.shape == (3, 84 // patch, 84 // patch, 32)
+        options = {} if family.startswith("dinov2") else {"interpolate_pos_encoding": True}
+        states = hidden_states(model, images, 84, (0.0,) * 3, (1.0,) * 3, **options).hidden_states
+        expected = states[4][:, FAMILIES[family][1] :].reshape(grid.shape)
+        np.testing.assert_allclose(grid, expected, atol=1e-4)
+    assert sizes == [84] * len(PREPARED)
+
+
+def test_a_preprocessor_that_tells_no_size_leaves_the_models(tmp_path):
+    saved(tmp_path, vit())
+    untold = [
+        {},
+        {"size": {}},
+        {"size": {"height": 48, "width": 32}},
+        {"do_resize": False, "size": 48},
+        {"size": "big"},
+    ]
+    for settings in untold:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+        assert load(tmp_path).image_size == 64
+    whole = load(tmp_path).fingerprint
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": 48}))
+    assert load(tmp_path).fingerprint != whole
+
+
+def test_sizes_that_the_network_cannot_take(tmp_path):
+    saved(tmp_path, sam())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"longest_edge": 80}}))
+    assert "fails on images of 80 pixels" in refusal(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": 8}))
+    assert "less than a patch" in refusal(tmp_path)
 
 
 def test_a_classifier_is_loaded_without_its_head(tmp_path, images):

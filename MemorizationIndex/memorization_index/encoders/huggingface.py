@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,9 +42,13 @@ _OTHER_PARTS = re.compile(r"decoder|text_model|prompt_encoder")
 
 @dataclass(frozen=True)
 class Input:
-    """What the network takes: image side and patch side in pixels, and the mean and deviation of each channel."""
+    """What the network takes: image side and patch side in pixels, and the mean and deviation of each channel.
+
+    ``trained``: the side that its positions are for, from which they are interpolated to another.
+    """
 
     size: int
+    trained: int
     patch: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
@@ -97,9 +102,12 @@ class HuggingFaceEncoder:
             self._blocks[i].register_forward_hook(lambda _m, _i, output, layer=layer: keep(layer, output))
             for i, layer in zip(self.blocks, self.layers, strict=True)
         ]
+        options = {}
+        if self._input.size != self._input.trained and _takes(self._tower, "interpolate_pos_encoding"):
+            options["interpolate_pos_encoding"] = True  # DINOv2 always does it, SAM never
         try:
             with torch.inference_mode():
-                self._tower(pixel_values=((images - mean) / deviation).to(self._device))
+                self._tower(pixel_values=((images - mean) / deviation).to(self._device), **options)
         except (RuntimeError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0][:160]
             raise MemorizationIndexError(
@@ -194,18 +202,44 @@ def _check_names(folder: Path, found: Mapping[str, Any], prefix: str) -> None:
 
 
 def _input(folder: Path, vision: Any) -> Input:
-    size, patch = (_side(getattr(vision, name, None)) for name in ("image_size", "patch_size"))
-    if not size or not patch or size < patch:
+    trained, patch = (_side(getattr(vision, name, None)) for name in ("image_size", "patch_size"))
+    if not trained or not patch or trained < patch:
         raise MemorizationIndexError(
             f"{folder}: its config.json tells no square image_size and patch_size; {_EXPECTED} of square patches."
         )
-    mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    size, mean, deviation = trained, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if (folder / "preprocessor_config.json").exists():
         settings = _read_json(folder, "preprocessor_config.json")
         if settings.get("do_normalize", True):
             mean = _three(folder, settings.get("image_mean", mean))
             deviation = _three(folder, settings.get("image_std", deviation))
-    return Input(size, patch, mean, deviation)
+        size = _prepared_side(settings) or trained
+    if size < patch:
+        raise MemorizationIndexError(
+            f"{folder / 'preprocessor_config.json'}: asks for images of {size} pixels, less than a patch of {patch}; "
+            "expected at least one patch."
+        )
+    return Input(size, trained, patch, mean, deviation)
+
+
+def _prepared_side(settings: Mapping[str, Any]) -> int:
+    """Side of the square that a preprocessor_config.json makes of an image; 0 where it tells none.
+
+    Where it would cut out the center of a larger image, the whole slice is resized to that size: anatomy may lie at the
+    edge.
+    """
+    if settings.get("do_center_crop", "crop_size" in settings):
+        side = settings.get("crop_size")
+    else:
+        side = settings.get("size") if settings.get("do_resize", True) else None
+    if isinstance(side, Mapping):
+        values = [side[name] for name in ("height", "width", "shortest_edge", "longest_edge") if name in side]
+        side = values if len(values) == 2 else (values or [None])[0]
+    return _side(side)
+
+
+def _takes(tower: nn.Module, option: str) -> bool:
+    return option in inspect.signature(tower.forward).parameters
 
 
 def _side(value: Any) -> int:
