@@ -173,7 +173,13 @@ def test_watched_standard_input_that_stays_open_does_no_harm(tiny, tmp_path: Pat
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")
 def test_interrupt_by_the_user(many_volumes: Path, tiny, tmp_path: Path) -> None:
-    process = worker("score", tiny.reference, many_volumes, "--out", tmp_path / "out", "--json")
+    # What runs in the background of a shell script ignores SIGINT and passes that on; at a terminal nobody does. A
+    # handler of our own is not passed on: the worker begins with the default.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = worker("score", tiny.reference, many_volumes, "--out", tmp_path / "out", "--json")
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     wait_for(process, b'"done": 1')
     process.send_signal(signal.SIGINT)
     code, printed, err = finished(process, 30)
