@@ -67,7 +67,7 @@ class ResultsTest(LogicTestCase):
         queries = VolumeWriter(self.folder / "queries").write(nodes)
         reference = Reference.open(self.reference)
         scores = reference.score([queries])
-        # The worker's tables have six digits, and it adds in another order (one BLAS thread): similarities agree to 1e-6.
+        # The worker adds in another order (one BLAS thread) and its tables have six digits: similarities agree to 1e-6.
         # MI is similarity divided by the null's deviation, ONI its hyperbolic tangent, and so is their tolerance.
         tolerances = dict.fromkeys(("mi", "mi_max", "oni"), 1e-6 / reference.null.deviation)
         for table, expected in ((volumes, scores.volumes), (slices, scores.slices)):
