@@ -110,9 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check every file of a reference against its checksum")
     verify.add_argument("reference", metavar="REF", type=Path)
     verify.set_defaults(run=_verify)
-    report = commands.add_parser("report", help="write report.html of a result again")
-    report.add_argument("result", metavar="DIR", type=Path)
-    report.set_defaults(run=_report)
+    _add_report(commands)
     encoders = commands.add_parser("encoders", help="list the encoders, or check a file of weights")
     encoders.add_argument("--check", metavar="FILE", help="say what a checkpoint holds and whether mri-core can use it")
     encoders.set_defaults(run=_encoders)
@@ -178,6 +176,16 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--seed", type=int, default=0, help="seed of splits and augmentations (default 0)")
     _add_common(evaluate)
     evaluate.set_defaults(run=_evaluate)
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser("report", help="write the report of a result again, with the reader's decisions")
+    report.add_argument("result", metavar="DIR", type=Path)
+    report.add_argument(
+        "--decisions", metavar="FILE", type=Path, help="the reader's decisions (default: decisions.csv in DIR, if any)"
+    )
+    report.add_argument("--pdf", action="store_true", help="write report.pdf as well (needs the extra 'pdf')")
+    report.set_defaults(run=_report)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -292,11 +300,19 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _report(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.report import FILE, read_decisions, write_pdf, write_report
     from memorization_index.scores import Scores
 
-    path = options.result / "report.html"
-    Scores.read(options.result).to_html(path)
-    print(path.absolute())
+    scores = Scores.read(options.result)
+    if options.decisions is not None and not options.decisions.is_file():
+        raise MemorizationIndexError(f"{options.decisions}: does not exist; expected the reader's decisions as CSV.")
+    decisions = read_decisions(options.decisions or options.result / FILE)
+    written = [options.result / "report.html"]
+    write_report(scores, written[0], decisions)
+    if options.pdf:
+        written.append(options.result / "report.pdf")
+        write_pdf(scores, written[1], decisions)
+    print("\n".join(str(path.absolute()) for path in written))
     return DONE
 
 
