@@ -171,5 +171,5 @@ def _inputs(run: dict[str, Any]) -> str:
 
 def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in sorted(values.items())
     )
