@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from memorization_index.encoding import Encoded, chosen_plane, encode, shards
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.nulls import NullBuilder, NullResult
 from memorization_index.progress import Progress
+from memorization_index.provenance import timestamp, weights_sha256
 from memorization_index.reference import Reference
 from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
@@ -124,7 +124,7 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
         "kind": "memorization-index reference",
         "schema": SCHEMA,
         "version": __version__,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": timestamp(),
         "protocol": settings.protocol,
         "plane": plane,
         "seed": settings.seed,
@@ -132,6 +132,7 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
             "name": describer.name,
             "fingerprint": describer.fingerprint,
             "weights": None if settings.weights is None else str(Path(settings.weights).absolute()),
+            "weights_sha256": weights_sha256(settings.weights or _folder_of(settings.encoder)),
             "channels": dict(describer.dimensions),
         },
         "parameters": {"shrinkage": SHRINKAGE, "views": len(describer.views())},
@@ -145,6 +146,11 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
         "subjects_from": cohort.subject_sources,
         "skipped": [asdict(s) for s in skipped],
     }
+
+
+def _folder_of(encoder: str) -> str | None:
+    """The folder that holds the weights of an ``hf:`` encoder."""
+    return encoder.removeprefix("hf:") if encoder.startswith("hf:") else None
 
 
 def _describe_calibration(reference: Reference, result: NullResult, progress: Progress) -> None:

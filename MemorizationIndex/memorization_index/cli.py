@@ -15,12 +15,12 @@ from memorization_index._version import __version__
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
 
-DONE, WRONG_USE, COPIES_FOUND, STOPPED = 0, 2, 3, 130
+DONE, WRONG_USE, CONDITION_MET, STOPPED = 0, 2, 3, 130
 
 _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
-  3  copies found and --fail-on copy given
+  3  a condition of --fail-on is met
   130  stopped"""
 
 
@@ -153,7 +153,16 @@ def _add_score(commands: Any) -> None:
     score.add_argument("--out", metavar="DIR", required=True, help="folder to write the result to")
     score.add_argument("--training-root", metavar="DIR", help="where the training volumes are now, if they were moved")
     score.add_argument("--weights", metavar="FILE", help="weights of the reference's encoder, if they were moved")
-    score.add_argument("--fail-on", choices=("copy",), help="exit with 3 when a volume's verdict is copy")
+    score.add_argument(
+        "--fail-on",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="exit with 3 when a volume meets it: exact, copy, 'altered copy', suspicious, p:0.05, q:0.1, …",
+    )
+    score.add_argument(
+        "--keep-paths", action="store_true", help="write where files lie into the result (default: their names alone)"
+    )
     _add_common(score)
     score.set_defaults(run=_score)
 
@@ -229,10 +238,14 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
 
 def _score(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.bundle import check_result_place
+    from memorization_index.gate import Gate
     from memorization_index.reference import Reference
 
     started = time.monotonic()
+    gates = [Gate.parse(text) for text in options.fail_on]
     reference = Reference.open(options.reference)
+    for gate in gates:
+        gate.check(reference.manifest["calibration"])
     check_result_place(Path(options.out))
     scores = reference.score(
         options.queries,
@@ -242,8 +255,9 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
         cache=options.cache,
         progress=progress,
     )
-    scores.write(options.out)
+    scores.write(options.out, keep_paths=options.keep_paths)
     progress.close()
+    met = {gate.text: names for gate in gates if (names := gate.meets(scores))}
     out, verdicts = Path(options.out).absolute(), scores.run["verdicts"]
     if isinstance(progress, JsonProgress):
         values = {"counts": scores.run["counts"], "verdicts": verdicts, "seconds": _since(started)}
@@ -251,7 +265,9 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     else:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
         print(f"{scores.run['counts']['volumes']} volumes: {summary}. Report: {out / 'report.html'}")
-    return COPIES_FOUND if options.fail_on == "copy" and verdicts["copy"] else DONE
+        for text, names in met.items():
+            print(f"--fail-on {text}: met by {len(names)} volumes")
+    return CONDITION_MET if met else DONE
 
 
 def _evaluate(options: argparse.Namespace, progress: Progress) -> int:

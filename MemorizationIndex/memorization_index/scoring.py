@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.pictures import draw
 from memorization_index.progress import Progress
+from memorization_index.provenance import InputFile, digest_of, inputs_of, seconds_since, timestamp, versions
 from memorization_index.reference import Reference
 from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns, Scores
 from memorization_index.spectral import INPUT_SIZE
@@ -73,19 +73,25 @@ def score(
     only_images = bool(cohort.entries) and all(looks_flat(entry.files) for entry in cohort.entries)
     plane = IMAGE_PLANE if only_images else reference.plane
 
+    read: list[InputFile] = []
+
     def queries() -> Iterator[Query]:
         for entry in cohort.entries:
             try:
+                files = inputs_of(entry)
                 volume, stack = read_slices(entry, plane)
             except MemorizationIndexError as error:
                 failed.append(Skipped(str(entry.path), str(error)))
                 progress.skipped(str(entry.path), str(error))
                 progress.advance()
                 continue
+            read.extend(files)
             yield Query(entry.name, stack, str(entry.path), volume.grid)
 
     progress.begin("comparing with the training set", len(cohort.entries), "volumes")
-    return score_queries(reference, queries(), failed, options, progress)
+    scores = score_queries(reference, queries(), failed, options, progress)
+    scores.inputs, scores.run["inputs"] = read, digest_of(read)
+    return scores
 
 
 def score_queries(
@@ -123,7 +129,7 @@ def score_queries(
         slices = _slice_table(reference, found, pairs, numbers)
         volumes = _volume_table(reference, found, slices)
         run = _run(reference, slices, volumes, skipped, training)
-        run["seconds"] = round(time.monotonic() - started, 1)
+        run["seconds"] = seconds_since(started, time.monotonic())
         pictures = draw(slices, volumes, stored, pairs, reference, training)
         return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
 
@@ -322,9 +328,6 @@ def _main_match(own: Columns, flagged: NDArray[np.bool_]) -> tuple[str, str]:
 def _run(
     reference: Reference, slices: Columns, volumes: Columns, skipped: Sequence[Skipped], training: TrainingImages
 ) -> dict[str, Any]:
-    import scipy
-    import SimpleITK as sitk
-
     count = len(slices["volume"])
     calibration = reference.manifest["calibration"]
     run: dict[str, Any] = {
@@ -332,12 +335,10 @@ def _run(
         "schema": 1,
         "protocol": reference.manifest["protocol"],
         "version": __version__,
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "SimpleITK": sitk.Version_VersionString(),
-        },
+        "versions": versions(reference.manifest["encoder"]["name"]),
+        "created": timestamp(),
+        "inputs": digest_of([]),
+        "parameters": reference.manifest["parameters"],
         "reference": {
             "path": str(reference.folder) if reference.folder else None,
             "fingerprint": reference.fingerprint if "files" in reference.manifest else None,

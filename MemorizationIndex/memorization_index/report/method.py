@@ -166,7 +166,7 @@ def _inputs(run: dict[str, Any]) -> str:
     inputs = run.get("inputs") or {}
     if not inputs.get("sha256"):
         return "in memory"
-    return f"{inputs['files']} {plural('file', inputs['files'])}; SHA-256 of inputs.csv {inputs['sha256']}"
+    return f"{inputs['files']} {plural('file', inputs['files'])}; SHA-256 over theirs (inputs.csv) {inputs['sha256']}"
 
 
 def _pairs(values: dict[str, Any]) -> str:
