@@ -88,6 +88,7 @@ def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command)
         "slices.csv",
         "volumes.csv",
         "alignments.csv",
+        "inputs.csv",
         "agreement",
         "run.json",
         "report.html",
