@@ -9,11 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memorization_index._version import __version__
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
+
+if TYPE_CHECKING:
+    from memorization_index.pseudonyms import Key
 
 DONE, WRONG_USE, CONDITION_MET, STOPPED = 0, 2, 3, 130
 
@@ -141,6 +144,16 @@ def _add_build(commands: Any) -> None:
     build.add_argument("--weights", metavar="FILE", help="weights of the encoder")
     build.add_argument("--protocol", default="mi-v1", metavar="NAME", help="mi-v1 (default)")
     build.add_argument("--controls", metavar="PATH", help="real scans that were never trained on, to check the null")
+    build.add_argument("--pseudonymize", action="store_true", help="keep names, paths and fingerprints out of REF")
+    build.add_argument(
+        "--key", metavar="FILE", help="pseudonymize with the key in FILE, which stays home (default: REF.key)"
+    )
+    build.add_argument(
+        "--thumbnails",
+        choices=("none", "blurred", "full"),
+        default="none",
+        help="pictures of slices in REF (default none)",
+    )
     build.add_argument("--seed", type=int, default=0, help="seed of folds and sampling (default 0)")
     _add_common(build)
     build.set_defaults(run=_build)
@@ -152,6 +165,12 @@ def _add_score(commands: Any) -> None:
     score.add_argument("queries", metavar="QUERY", nargs="+", help="files, folders, or CSV/TSV tables")
     score.add_argument("--out", metavar="DIR", required=True, help="folder to write the result to")
     score.add_argument("--training-root", metavar="DIR", help="where the training volumes are now, if they were moved")
+    score.add_argument("--key", metavar="FILE", help="key of a pseudonymized reference, to find its volumes again")
+    score.add_argument(
+        "--pseudonymize",
+        action="store_true",
+        help="keep the images' names out of the result too (key default: DIR.key)",
+    )
     score.add_argument("--weights", metavar="FILE", help="weights of the reference's encoder, if they were moved")
     score.add_argument(
         "--fail-on",
@@ -222,6 +241,8 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         device=options.device,
         seed=options.seed,
         cache=options.cache,
+        key=_key_of(options),
+        thumbnails=options.thumbnails,
         progress=progress,
     )
     progress.close()
@@ -236,6 +257,14 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
     return DONE
 
 
+def _key_of(options: argparse.Namespace) -> Path | None:
+    """The key's file, where one is named or needed."""
+    if options.key is not None:
+        return Path(options.key)
+    out = Path(options.out)
+    return out.with_name(f"{out.name}.key") if options.pseudonymize else None
+
+
 def _score(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.bundle import check_result_place
     from memorization_index.gate import Gate
@@ -247,15 +276,17 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     for gate in gates:
         gate.check(reference.manifest["calibration"])
     check_result_place(Path(options.out))
+    key = _loaded_key(options) if options.pseudonymize else None
     scores = reference.score(
         options.queries,
         training_root=options.training_root,
         weights=options.weights,
         device=options.device,
         cache=options.cache,
+        key=options.key,
         progress=progress,
     )
-    scores.write(options.out, keep_paths=options.keep_paths)
+    scores.write(options.out, keep_paths=options.keep_paths, key=key)
     progress.close()
     met = {gate.text: names for gate in gates if (names := gate.meets(scores))}
     out, verdicts = Path(options.out).absolute(), scores.run["verdicts"]
@@ -268,6 +299,14 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
         for text, names in met.items():
             print(f"--fail-on {text}: met by {len(names)} volumes")
     return CONDITION_MET if met else DONE
+
+
+def _loaded_key(options: argparse.Namespace) -> Key:
+    from memorization_index.pseudonyms import Key, check_home
+
+    path = _key_of(options) or Path()
+    check_home(path, Path(options.out))
+    return Key.load_or_make(path)
 
 
 def _evaluate(options: argparse.Namespace, progress: Progress) -> int:

@@ -45,9 +45,16 @@ def inputs_of(entry: Entry) -> list[InputFile]:
 
 
 def digest_of(inputs: Sequence[InputFile]) -> dict[str, Any]:
-    """How many files, and one SHA-256 over theirs in the order of volumes and files (None without any)."""
+    """How many files, and one SHA-256 over theirs in the order of volumes and files (None without any).
+
+    ``keyed``: whether they are HMACs of the files' SHA-256, as in a result under pseudonyms.
+    """
     lines = "".join(f"{i.sha256}\n" for i in inputs)
-    return {"files": len(inputs), "sha256": hashlib.sha256(lines.encode()).hexdigest() if inputs else None}
+    return {
+        "files": len(inputs),
+        "sha256": hashlib.sha256(lines.encode()).hexdigest() if inputs else None,
+        "keyed": False,
+    }
 
 
 def weights_sha256(weights: str | Path | None) -> str | None:

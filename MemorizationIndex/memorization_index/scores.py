@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.pictures import Pictures
 from memorization_index.privacy import leaving
 from memorization_index.provenance import InputFile
+
+if TYPE_CHECKING:
+    from memorization_index.pseudonyms import Key
 
 SLICE_COLUMNS = (
     "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "q_value", "match_subject", "match_volume",
@@ -72,17 +75,17 @@ class Scores:
 
         write_report(self, Path(path))
 
-    def write(self, folder: str | Path, *, keep_paths: bool = False) -> None:
+    def write(self, folder: str | Path, *, keep_paths: bool = False, key: Key | None = None) -> None:
         """Write ``slices.csv``, ``volumes.csv``, ``alignments.csv``, ``agreement/``, pictures, report and ``run.json``.
 
         All is written beside its place and moved; ``run.json``, without which a result is not read, comes last. Files
-        are named without the folders they lie in, unless ``keep_paths``.
+        are named without the folders they lie in, unless ``keep_paths``; with ``key``, queries get pseudonyms.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
             beside = Path(temporary)
-            (self if keep_paths else leaving(self))._write_files(beside)
+            (self if keep_paths else leaving(self, key))._write_files(beside)
             (folder / _RUN).unlink(missing_ok=True)
             shutil.rmtree(folder / _AGREEMENT, ignore_errors=True)
             for path in sorted(beside.iterdir(), key=lambda path: path.name == _RUN):

@@ -20,6 +20,7 @@ from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.linking import links_of
 from memorization_index.pictures import draw
 from memorization_index.progress import Progress
 from memorization_index.provenance import InputFile, digest_of, inputs_of, seconds_since, timestamp, versions
@@ -46,13 +47,15 @@ class Options:
     """Where things are on this machine.
 
     ``training_root``: where the training volumes are now, if they were moved; ``weights``: the encoder's, if not where
-    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features.
+    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features;
+    ``key``: of a pseudonymized reference, to find its training volumes below ``training_root`` again.
     """
 
     training_root: Path | None = None
     weights: Path | None = None
     device: str = "auto"
     cache: Path | None = None
+    key: Path | None = None
 
 
 def score(
@@ -119,7 +122,8 @@ def score_queries(
                     else "; expected at least one, so check the paths."
                 )
             )
-        training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress)
+        links = links_of(reference.manifest, options.training_root, options.key, progress)
+        training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress, links)
         shape = (sum(len(q.similarity) for q in found), INPUT_SIZE, INPUT_SIZE)
         stored = np.memmap(images, np.float16, "r", shape=shape)
         numbers = _calibrate(reference, found)
@@ -137,6 +141,10 @@ def score_queries(
 def _describer_of(reference: Reference, options: Options) -> Describer:
     expected = reference.manifest["encoder"]
     weights = options.weights or expected["weights"]
+    if expected["name"] == "hf:" and weights is None:
+        raise MemorizationIndexError(
+            "The reference does not say where its encoder's folder is; expected it to be named, so give --weights DIR."
+        )
     describer = make_describer(expected["name"], weights, options.device, options.cache)
     if describer.fingerprint != expected["fingerprint"]:
         raise MemorizationIndexError(
@@ -344,6 +352,7 @@ def _run(
             "fingerprint": reference.fingerprint if "files" in reference.manifest else None,
             "counts": reference.manifest["counts"],
             "plane": reference.plane,
+            "pseudonymized": "pseudonyms" in reference.manifest,
         },
         "encoder": reference.manifest["encoder"],
         "seed": reference.manifest["seed"],
