@@ -7,6 +7,7 @@ from .Parameter import Parameter
 from .Results import Results
 from .TrainingVolumes import TrainingVolumes
 from .VolumeWriter import VolumeWriter
+from .Weights import Weights
 from .Widget import Widget
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Results",
     "TrainingVolumes",
     "VolumeWriter",
+    "Weights",
     "Widget",
 ]
