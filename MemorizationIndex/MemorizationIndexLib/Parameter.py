@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTableNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTableNode, vtkMRMLTextNode
 from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
 
 
@@ -18,3 +18,5 @@ class Parameter:
     trainingVolumes: list[vtkMRMLScalarVolumeNode]
     volumeTable: vtkMRMLTableNode
     sliceTable: vtkMRMLTableNode
+    alignmentTable: vtkMRMLTableNode
+    resultFiles: vtkMRMLTextNode

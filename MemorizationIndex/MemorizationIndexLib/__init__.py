@@ -4,6 +4,7 @@ from .Installer import Installer
 from .Job import Job
 from .Logic import MemorizationIndexLogic
 from .Parameter import Parameter
+from .ResultFiles import ResultFiles
 from .Results import Results
 from .TrainingVolumes import TrainingVolumes
 from .VolumeWriter import VolumeWriter
@@ -14,6 +15,7 @@ __all__ = [
     "Job",
     "MemorizationIndexLogic",
     "Parameter",
+    "ResultFiles",
     "Results",
     "TrainingVolumes",
     "VolumeWriter",
