@@ -292,7 +292,7 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _report(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.scoring import Scores
+    from memorization_index.scores import Scores
 
     path = options.result / "report.html"
     Scores.read(options.result).to_html(path)

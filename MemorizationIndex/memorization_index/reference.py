@@ -32,7 +32,7 @@ from memorization_index.whitening import Whitening
 
 if TYPE_CHECKING:
     from memorization_index.progress import Progress
-    from memorization_index.scoring import Scores
+    from memorization_index.scores import Scores
 
 
 @dataclass

@@ -17,7 +17,7 @@ from memorization_index.pictures import worst_first
 from memorization_index.verdicts import FLAG_P, VOLUME_P
 
 if TYPE_CHECKING:
-    from memorization_index.scoring import Scores
+    from memorization_index.scores import Scores
 
 #: Colors that stay apart for color-blind readers (Okabe & Ito 2008).
 _COLORS = {"copy": "#d55e00", "suspicious": "#e69f00", "no evidence": "#0072b2", "uncalibrated": "#767676"}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memorization_index.agreement import PERCENT
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.matching import Match, in_threads, match
+from memorization_index.matching import Match, agreement_map, in_threads, match
 from memorization_index.progress import Progress
 from memorization_index.spectral import INPUT_SIZE, View
 from memorization_index.volumes import read_volume, square_images, to_slices
@@ -98,10 +99,14 @@ def _below(root: Path, original: Path) -> Path:
 
 @dataclass(frozen=True)
 class Pair:
-    """A verified pair: which training slice (row of the reference) and how it matches."""
+    """A verified pair: which training slice (row of the reference), how it matches, and where.
+
+    ``agreement`` is the map of local agreement ``(64, 64)`` in percent, for pairs whose map was asked for.
+    """
 
     row: int
     match: Match
+    agreement: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,9 @@ def verify(
     reference: Reference,
     training: TrainingImages,
     progress: Progress,
+    wants_map: Callable[[int, Pair], bool] = lambda _index, _pair: False,
 ) -> list[Pair | None]:
-    """Best match of each query image ``(n, 128, 128)`` among its candidates.
+    """Best match of each query image ``(n, 128, 128)`` among its candidates; with its map where that is wanted.
 
     None where a query's training images cannot be had: all of them, or some while the others do not match.
     """
@@ -142,7 +148,11 @@ def verify(
             # The candidate that is not there may be the one that was copied: nothing can be said then.
             if len(present) < (rows[i] >= 0).sum() and found.ncc < CERTAIN_NCC:
                 return None
-            return Pair(present[found.candidate][0], found)
+            pair = Pair(present[found.candidate][0], found)
+            if not wants_map(i, pair):
+                return pair
+            agreement = agreement_map(images[i].astype(np.float32), loaded[pair.row], found)
+            return replace(pair, agreement=np.round(agreement * PERCENT).astype(np.uint8))
 
         result += in_threads(verify_one, range(start, stop))
     return result

@@ -15,7 +15,7 @@ import phantoms
 import pytest
 from memorization_index._version import __version__
 from memorization_index.cli import main
-from memorization_index.scoring import SLICE_COLUMNS, VOLUME_COLUMNS
+from memorization_index.scores import SLICE_COLUMNS, VOLUME_COLUMNS
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
 #: Field → type of every event (the contract with programs).
@@ -84,7 +84,15 @@ def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command)
     assert (done["counts"]["volumes"], done["counts"]["slices"], done["counts"]["skipped"]) == (1, 6, 0)
     assert header(tmp_path / "result" / "slices.csv") == SLICE_COLUMNS
     assert header(tmp_path / "result" / "volumes.csv") == VOLUME_COLUMNS
-    names = {"slices.csv", "volumes.csv", "run.json", "report.html", "pictures.safetensors"}
+    names = {
+        "slices.csv",
+        "volumes.csv",
+        "alignments.csv",
+        "agreement",
+        "run.json",
+        "report.html",
+        "pictures.safetensors",
+    }
     assert {p.name for p in (tmp_path / "result").iterdir()} == names
 
 
