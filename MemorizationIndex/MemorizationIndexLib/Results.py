@@ -45,13 +45,19 @@ _STEP = 5000
 class Results:
     """Keeps one result in the scene: tables, the result's files, attributes and node references of scored volumes.
 
-    Everything is reached from ``parameter``, so that a second run replaces the first and a saved scene shows it again.
+    Everything is reached from ``parameter`` (the parameter node, or a function that gives it), so that a second run
+    replaces the first and a saved scene shows it again.
     Rows are dictionaries by column name; texts are ``str``, numbers ``float`` (NaN where none was given).
     """
 
     def __init__(self, parameter):
-        self.parameter = parameter
+        self._parameter = parameter
         self._index = {}
+
+    @property
+    def parameter(self):
+        """The scene's parameter node, as it is now."""
+        return self._parameter() if callable(self._parameter) else self._parameter
 
     # --- Into the scene ----------------------------------------------------------------------------------------------
 
@@ -124,6 +130,15 @@ class Results:
             node.GetAttribute("MemorizationIndex.Volume"): node
             for node in nodes
             if node.GetNodeReference(TABLE_ROLE) is table
+        }
+
+    def identities(self):
+        """``{volume name: what tells it from another of the same name}``: its node, or else its file."""
+        nodes = self.volumes()
+        rows = self.rows()
+        return {
+            row["volume"]: row.get("path") or (nodes.get(row["volume"]) and nodes[row["volume"]].GetID())
+            for row in rows
         }
 
     def nameOf(self, volumeNode):
