@@ -28,7 +28,7 @@ def _stored(kind, name, default):
     return QtCore.Property(kind, lambda self: getattr(self, slot, default), lambda self, v: setattr(self, slot, v))
 
 
-def _refreshAt(subject, event, widget):
+def refreshAt(subject, event, widget):
     """Refresh a widget at a VTK event.
 
     The observer must not hold the widget, which holds the subject: VTK's Python wrapping clears an observer in such a
@@ -160,7 +160,7 @@ class qMRMLCheckableNodeComboBox(Strict, QtWidgets.QWidget):
                 self._scene.RemoveObserver(tag)
         self._scene = scene
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent) if scene else ()
-        self._tags = [_refreshAt(scene, event, self) for event in events]
+        self._tags = [refreshAt(scene, event, self) for event in events]
         self._refresh()
 
     def nodeCount(self):
@@ -217,7 +217,7 @@ class qMRMLTableView(Strict, QtWidgets.QTableView):
         if self._node:
             self._node.RemoveObserver(self._tag)
         self._node = node
-        self._tag = _refreshAt(node, "ModifiedEvent", self) if node else None
+        self._tag = refreshAt(node, "ModifiedEvent", self) if node else None
         self._refresh()
 
     def _refresh(self):
