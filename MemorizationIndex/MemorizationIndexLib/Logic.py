@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import slicer
+from memorization_index.bundle import read_manifest
 from memorization_index.errors import MemorizationIndexError
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
@@ -180,6 +181,26 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
     def previewOf(nodes):
         """What would be made of volume nodes."""
         return ScenePreview(nodes)
+
+    @staticmethod
+    def chosen(path):
+        """The path, or None where the user chose none."""
+        return _chosen(path)
+
+    @staticmethod
+    def describeReference(folder):
+        """A reference in one line; what is wrong with the folder where it is none; empty where none is chosen."""
+        if not _chosen(folder):
+            return ""
+        if not Path(folder).exists():
+            return _("Nothing is there yet: build a reference, or choose another folder.")
+        try:
+            manifest = read_manifest(Path(folder))
+        except MemorizationIndexError as error:
+            return str(error)
+        return _("{encoder}, {plane}: {subjects} subjects, {volumes} volumes, {slices} slices").format(
+            encoder=manifest["encoder"]["name"], plane=manifest["plane"], **manifest["counts"]
+        )
 
     @staticmethod
     def isPartlyBuilt(referenceFolder):

@@ -165,6 +165,24 @@ class Results:
         name = self.nameOf(volumeNode)
         return self.sliceRows(name) if name else []
 
+    def worstSlice(self, name):
+        """The row of the slice to look at first: flagged before others, then by p, then by similarity; or None."""
+        rows = self.sliceRows(name)
+        return min(rows, key=lambda row: (-row["flagged"], _last(row["p_value"]), -row["similarity"]), default=None)
+
+    def worstClasses(self, order):
+        """``{volume name: the class of match among its slices that comes first in ``order``}``."""
+        table = self.parameter.sliceTable
+        if table is None or table.GetTable().GetColumnByName("match_class") is None:
+            return {}
+        classes = table.GetTable().GetColumnByName("match_class")
+        rank = {name: number for number, name in enumerate(order)}
+        found = {}
+        for volume, numbers in self._numbers(table).items():
+            own = {classes.GetValue(number) for number in numbers}
+            found[volume] = min(own, key=lambda name: rank.get(name, len(rank)))
+        return found
+
     def alignmentOf(self, volumeNode, sliceNumber):
         """The row of the alignment of a slice with its matched training slice, or None where none was verified."""
         name = self.nameOf(volumeNode)
@@ -269,6 +287,11 @@ def _rows(table, numbers=None):
     columns = [data.GetColumn(i) for i in range(data.GetNumberOfColumns())]
     chosen = range(data.GetNumberOfRows()) if numbers is None else numbers
     return [{column.GetName(): column.GetValue(number) for column in columns} for number in chosen]
+
+
+def _last(value):
+    """A number to sort by, in which one that was not given comes last."""
+    return np.inf if np.isnan(value) else value
 
 
 def _shown(value):

@@ -125,7 +125,7 @@ def _taken(node, name):
     """The voxels (a view) and the NRRD header of a node."""
     _refuse(node, name)
     voxels = slicer.util.arrayFromVolume(node)
-    return voxels, _header(voxels, _worldMatrix(node, name))
+    return voxels, _header(voxels, worldMatrix(node, name))
 
 
 def _refuse(node, name):
@@ -147,8 +147,8 @@ def _refuse(node, name):
         )
 
 
-def _worldMatrix(node, name):
-    """IJK to RAS of the node with its parent transform."""
+def worldMatrix(node, name):
+    """IJK to RAS of the node, called ``name``, with its parent transform; refused where a file cannot hold it."""
     toWorld, ijkToRAS = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(ijkToRAS)
     transform = node.GetParentTransformNode()
