@@ -59,7 +59,7 @@ class VolumeWriter:
         # A node of its own: the user's keeps its storage node, its transform and its modified time.
         copy = slicer.vtkMRMLScalarVolumeNode()
         copy.SetAndObserveImageData(node.GetImageData())
-        copy.SetIJKToRASMatrix(_worldMatrix(node, name))
+        copy.SetIJKToRASMatrix(worldMatrix(node, name))
         storage = slicer.vtkMRMLNRRDStorageNode()
         storage.SetUseCompression(0)
         storage.SetFileName(str(path))
@@ -110,7 +110,7 @@ def _refuse(node, name):
         )
 
 
-def _worldMatrix(node, name):
+def worldMatrix(node, name):
     """IJK to RAS of the node with its parent transform."""
     toWorld, ijkToRAS = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(ijkToRAS)

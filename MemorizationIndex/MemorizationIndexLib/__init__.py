@@ -3,6 +3,7 @@
 from .Installer import Installer
 from .Job import Job
 from .Logic import MemorizationIndexLogic
+from .Overlay import Overlay
 from .Parameter import Parameter
 from .ResultFiles import ResultFiles
 from .Results import Results
@@ -14,6 +15,7 @@ __all__ = [
     "Installer",
     "Job",
     "MemorizationIndexLogic",
+    "Overlay",
     "Parameter",
     "ResultFiles",
     "Results",
