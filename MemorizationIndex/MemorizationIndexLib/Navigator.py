@@ -1,63 +1,50 @@
 """Slice views ↔ slices of a scored volume."""
 
-import numpy as np
 import slicer
-from memorization_index.alignment import Slices
-from memorization_index.errors import MemorizationIndexError
-from slicer.util import VTKObservationMixin
 
-from .VolumeWriter import worldMatrix
-
-# A view shows a slice when its normal is this close (cosine) to the volume's.
-_PARALLEL = 0.999
+from .Observations import Observations
+from .ScoredVolume import ScoredVolume
 
 
-class Navigator(VTKObservationMixin):
+class Navigator:
     """Shows volumes in the slice views, moves the views to a slice, and tells (``onMoved(number)``) which one is shown.
 
     Numbers are those of the result's tables.
     """
 
     def __init__(self, onMoved):
-        VTKObservationMixin.__init__(self)
-        self._onMoved, self._slices, self._told = onMoved, None, None
+        self._onMoved, self._volume, self._told = onMoved, None, None
+        self._observations = Observations()
 
-    def show(self, volumeNode, plane):
-        """Show a volume, cut in ``plane``, and follow the views from now on."""
+    def show(self, volumeNode, rows):
+        """Show a volume, whose slices have the ``rows``, and follow the views from now on."""
         self.leave()
-        try:
-            affine = slicer.util.arrayFromVTKMatrix(worldMatrix(volumeNode, volumeNode.GetName()))
-            self._slices = Slices.of(affine, volumeNode.GetImageData().GetDimensions(), plane)
-        except (MemorizationIndexError, ValueError):
-            return  # moved under another transform since it was scored
+        self._volume = ScoredVolume(volumeNode, rows)
         if slicer.app.layoutManager() is not None:
             slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
         for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            self.addObserver(node, "ModifiedEvent", self._onSliceNode)
+            self._observations.add(node, "ModifiedEvent", self._onSliceNode)
 
     def jump(self, number):
         """Move the views to slice ``number``."""
-        if self._slices is not None:
+        slices = self._slices()
+        if slices is not None:
             self._told = number
-            place = self._slices.center(number)
+            place = slices.center(number)
             slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *place, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
 
     def leave(self):
         """Follow no view any more."""
-        self.removeObservers()
-        self._slices, self._told = None, None
+        self._observations.clear()
+        self._volume, self._told = None, None
 
-    def numberIn(self, sliceNode):
-        """The number of the volume's slice that a view shows, or None where it shows another plane or nothing of it."""
-        matrix = slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())
-        step = self._slices.step / np.linalg.norm(self._slices.step)
-        if abs(matrix[:3, 2] @ step) < _PARALLEL:
-            return None
-        number = round(float(self._slices.pixels(matrix[:3, 3])[0]))
-        return number if 0 <= number < self._slices.shape[0] else None
+    def _slices(self):
+        """Where the volume's slices lie now; None where there is none or it was moved so that they lie on no grid."""
+        there = self._volume is not None and slicer.mrmlScene.IsNodePresent(self._volume.node)
+        return self._volume.slices if there else None
 
     def _onSliceNode(self, sliceNode, _event):
-        number = self.numberIn(sliceNode)
-        if number is not None and number != self._told:
+        number = self._volume.shownIn(sliceNode) if self._slices() is not None else None
+        if number is not None and number != self._told and number in self._volume.rows:
             self._told = number
             self._onMoved(number)

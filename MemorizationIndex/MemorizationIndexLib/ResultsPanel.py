@@ -104,7 +104,7 @@ class ResultsPanel:
             self.run.say(str(error))
         self._row = self.logic.results.worstSlice(name)
         if self._node is not None and self._row is not None:
-            self._navigator.show(self._node, self._row["plane"])
+            self._navigator.show(self._node, self._rows)
             self._navigator.jump(int(self._row["slice"]))
         self._showSlice()
 

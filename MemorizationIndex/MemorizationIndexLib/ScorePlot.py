@@ -6,18 +6,12 @@ import math
 import qt
 from slicer.i18n import tr as _
 
+from .Palette import CLASSES
+
 #: Half the width of the band that holds 95 % of a normal distribution, in standard deviations (MI's unit).
 _BAND = 1.96
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 8, 22
-#: Colors that color-blind people tell apart (Okabe & Ito 2008); what is not listed is gray.
-COLORS = {
-    "exact": "#D55E00",
-    "copy": "#D55E00",
-    "altered copy": "#E69F00",
-    "partial copy": "#CC79A7",
-    "same anatomy": "#0072B2",
-}
-_OTHER = "#808080"
+_GRAY = "#808080"
 # A click this far from a slice's point (pixels along the slices) still means it.
 _NEAR = 12
 
@@ -92,7 +86,7 @@ class ScorePlot(qt.QWidget):
             self._drawAxes(painter)
             self._drawPoints(painter)
         else:
-            painter.setPen(qt.QColor(_OTHER))
+            painter.setPen(qt.QColor(_GRAY))
             painter.drawText(self.rect, qt.Qt.AlignCenter, _("Choose a row to see its slices."))
         painter.end()
 
@@ -126,8 +120,8 @@ class ScorePlot(qt.QWidget):
             painter.drawLine(x1, y1, x2, y2)
         for (x, y), (_number, _value, row) in zip(places, self._points, strict=True):
             size = 7 if row["flagged"] else 3
-            color = COLORS.get(row["match_class"], _OTHER)
-            painter.fillRect(x - size // 2, y - size // 2, size, size, qt.QColor(color))
+            color = qt.QColor(*CLASSES.get(row["match_class"], CLASSES[""]))
+            painter.fillRect(x - size // 2, y - size // 2, size, size, color)
 
     @staticmethod
     def _describe(row):

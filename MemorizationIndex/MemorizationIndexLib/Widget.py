@@ -22,10 +22,10 @@ class Widget:
         self.ui, self.logic = ui, logic
         self._parameter, self._guiTag, self._observer = None, None, None
         self.run = RunPanel(ui, logic, self.update)
-        self.display = DisplayPanel(ui, logic, self.run)
+        self.display = DisplayPanel(ui, logic, self.run, self.onJump)
         self.results = ResultsPanel(ui, logic, self.run, self.display.show)
         self.reference = ReferencePanel(ui, logic, self.run)
-        self.examine = ExaminePanel(ui, logic, self.run, self.results.renew)
+        self.examine = ExaminePanel(ui, logic, self.run, self.onScored)
         actions = self._actions()
         self.shortcuts = Shortcuts(form, actions)
         self.advanced = AdvancedPanel(ui, Shortcuts.texts(actions))
@@ -56,6 +56,7 @@ class Widget:
         for section in self._sections:
             section.parameter = None
         self.results.detach()
+        self.display.detach()
 
     def cleanup(self):
         """Stop what is running and wait for its end, which comes within seconds."""
@@ -86,6 +87,15 @@ class Widget:
         self.logic.installer.install()
         self.update()
 
+    def onScored(self):
+        """Show a result that has just come."""
+        self.display.overlay.update()
+        self.results.renew()
+
+    def onJump(self, volumeNode, number):
+        """The user clicked a slice in a view's band."""
+        self.results.onJump(volumeNode, number)
+
     def _actions(self):
         """What the keys do."""
         results = self.results
@@ -94,6 +104,7 @@ class Widget:
             "previousFlagged": lambda: results.moveFlagged(-1),
             "nextVolume": lambda: results.worklist.move(1),
             "previousVolume": lambda: results.worklist.move(-1),
+            "overlay": self.display.toggleOverlay,
             "copy": lambda: results.review.decide("copy"),
             "notCopy": lambda: results.review.decide("not a copy"),
             "unsure": lambda: results.review.decide("unsure"),

@@ -4,6 +4,7 @@ from .Export import Export
 from .Installer import Installer
 from .Job import Job
 from .Logic import MemorizationIndexLogic
+from .Overlay import Overlay
 from .Parameter import Parameter
 from .ResultFiles import ResultFiles
 from .Results import Results
@@ -20,6 +21,7 @@ __all__ = [
     "Installer",
     "Job",
     "MemorizationIndexLogic",
+    "Overlay",
     "Parameter",
     "ResultFiles",
     "Results",

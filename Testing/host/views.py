@@ -204,8 +204,7 @@ class qSlicerLayoutManager(Strict, QtCore.QObject):
         node = self._logic.GetLayoutNode()
         node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self._arrangement, self._refreshing = None, False
-        refreshAt(node, "ModifiedEvent", self)
-        refreshAt(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self)
+        refreshAt(node, "ModifiedEvent", self, priority=-1.0)  # after the logic, which makes the view nodes
         refreshAt(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self)
         self._refresh()
 

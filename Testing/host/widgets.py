@@ -30,7 +30,7 @@ def _stored(kind, name, default):
     return QtCore.Property(kind, lambda self: getattr(self, slot, default), lambda self, v: setattr(self, slot, v))
 
 
-def refreshAt(subject, event, widget):
+def refreshAt(subject, event, widget, priority=0.0):
     """Refresh a widget at a VTK event.
 
     The observer must not hold the widget, which holds the subject: VTK's Python wrapping clears an observer in such a
@@ -43,7 +43,7 @@ def refreshAt(subject, event, widget):
         if target is not None and shiboken6.isValid(target):
             target._refresh()
 
-    return subject.AddObserver(event, refresh)
+    return subject.AddObserver(event, refresh, priority)
 
 
 # --- CTK -------------------------------------------------------------------------------------------------------------
