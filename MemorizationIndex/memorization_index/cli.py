@@ -145,6 +145,12 @@ def _add_build(commands: Any) -> None:
     build.add_argument("--weights", metavar="FILE", help="weights of the encoder")
     build.add_argument("--protocol", default="mi-v1", metavar="NAME", help="mi-v1 (default)")
     build.add_argument("--controls", metavar="PATH", help="real scans that were never trained on, to check the null")
+    build.add_argument(
+        "--novel", metavar="PATH", help="samples of a model that never saw this training set; they replace the null"
+    )
+    build.add_argument(
+        "--power", default="cheap", choices=("cheap", "full", "none"), help="how thoroughly to measure what is found"
+    )
     build.add_argument("--pseudonymize", action="store_true", help="keep names, paths and fingerprints out of REF")
     build.add_argument(
         "--key", metavar="FILE", help="pseudonymize with the key in FILE, which stays home (default: REF.key)"
@@ -256,6 +262,8 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         weights=options.weights,
         protocol=options.protocol,
         controls=options.controls,
+        novel=options.novel,
+        power=options.power,
         device=options.device,
         seed=options.seed,
         cache=options.cache,
@@ -328,7 +336,7 @@ def _loaded_key(options: argparse.Namespace) -> Key:
 
 
 def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.evaluation.augmentations import named
+    from memorization_index.augmentations import named
     from memorization_index.evaluation.benchmark import Plan, evaluate, markdown
 
     started = time.monotonic()

@@ -71,6 +71,8 @@ class Reference:
         weights: str | Path | None = None,
         protocol: str = "mi-v1",
         controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        power: str = "cheap",
         device: str = "auto",
         seed: int = 0,
         cache: str | Path | None = None,
@@ -82,7 +84,9 @@ class Reference:
         from memorization_index.building import Settings, build
 
         kept, key = (None if path is None else Path(path) for path in (cache, key))
-        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed, kept, key, thumbnails)
+        settings = Settings(
+            subjects, plane, encoder, weights, protocol, controls, novel, power, device, seed, kept, key, thumbnails
+        )
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
     @classmethod

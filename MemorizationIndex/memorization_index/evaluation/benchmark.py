@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index._version import __version__
+from memorization_index.augmentations import AUGMENTATIONS, PUBLISHED, SMALLEST_SIDE, augment_volume
 from memorization_index.bundle import write_csv
 from memorization_index.cohort import Entry, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED, SMALLEST_SIDE, augment_volume
-from memorization_index.evaluation.statistics import auc, subject_interval
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
 from memorization_index.scoring import Options, Query, score_queries
+from memorization_index.statistics import auc, subject_interval
 from memorization_index.volumes import SliceStack, normalized
 
 COLUMNS = (
