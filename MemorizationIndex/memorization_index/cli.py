@@ -1,4 +1,4 @@
-"""The command line: ``memorization-index build · score · verify · report · encoders · demo``."""
+"""The command line: ``memorization-index build · score · report · verify · sign · evaluate · encoders · demo``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorization_index._version import __version__
+from memorization_index.checking_commands import add_sign, add_verify
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
 
@@ -24,6 +25,7 @@ _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
   3  a condition of --fail-on is met
+  4  verify: a result cannot be had again, or a signature is not the one expected
   130  stopped"""
 
 
@@ -110,9 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_build(commands)
     _add_score(commands)
     _add_evaluate(commands)
-    verify = commands.add_parser("verify", help="check every file of a reference against its checksum")
-    verify.add_argument("reference", metavar="REF", type=Path)
-    verify.set_defaults(run=_verify)
+    add_verify(commands)
+    add_sign(commands)
     _add_report(commands)
     encoders = commands.add_parser("encoders", help="list the encoders, or check a file of weights")
     encoders.add_argument("--check", metavar="FILE", help="say what a checkpoint holds and whether mri-core can use it")
@@ -339,19 +340,6 @@ def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
 
 def _since(started: float) -> float:
     return round(time.monotonic() - started, 1)
-
-
-def _verify(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.bundle import check_files, fingerprint_of, read_manifest
-
-    manifest = read_manifest(options.reference)
-    problems = check_files(options.reference, manifest)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if problems:
-        return WRONG_USE
-    print(f"{options.reference}: {len(manifest['files'])} files are as they were built; {fingerprint_of(manifest)}")
-    return DONE
 
 
 def _report(options: argparse.Namespace, progress: Progress) -> int:
