@@ -26,7 +26,7 @@ from memorization_index.reference import Reference
 from memorization_index.thumbnails import check_kind, make_thumbnails
 from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
-from memorization_index.whitening import SHRINKAGE, Whitening, merged
+from memorization_index.whitening import SHRINKAGE, Whitening
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def _build(
         np.zeros(0),
     )
     builder = NullBuilder(reference, describer, settings.seed, progress)
-    moments = builder.fold_moments()
-    reference.whitenings = {c: Whitening.fit(merged(list(by.values()))) for c, by in moments.items()}
+    moments = builder.moments()
+    reference.whitenings = {c: Whitening.fit(whole) for c, whole in moments.items()}
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries})
     reference.null, reference.null_ncc = result.null, result.ncc
     reference.features = {c: list(shards(parts)) for c, parts in encoded.features.items()}

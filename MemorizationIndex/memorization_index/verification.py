@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,7 +64,7 @@ class TrainingImages:
             return self._links.files(self._volumes[volume].fingerprint)
         stored = [Path(f) for f in self._volumes[volume].files]
         if self._root is not None:
-            stored = [_below(self._root, f) for f in stored]
+            stored = [below(self._root, f) for f in stored]
         return tuple(stored) if stored and all(f.is_file() for f in stored) else None
 
     def load(self, volume: int, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
@@ -100,14 +100,19 @@ class TrainingImages:
         return {int(number): images[i] for i, number in enumerate(stack.numbers) if int(number) in set(numbers)}
 
 
-def _below(root: Path, original: Path) -> Path:
-    """Where a file lies below a new root: the longest tail of its path that exists there."""
-    parts = original.parts[1:] if original.is_absolute() else original.parts
+def below(root: Path, original: Path) -> Path:
+    """Where a file lies below a new root: the longest tail of its path that exists there.
+
+    The path may be of another system: a reference that was built on Windows has drives and backslashes in it.
+    """
+    windows = PureWindowsPath(str(original))
+    pure = windows if windows.drive else original
+    parts = pure.parts[1:] if pure.anchor else pure.parts
     for start in range(len(parts)):
         candidate = root.joinpath(*parts[start:])
         if candidate.is_file():
             return candidate
-    return root / original.name
+    return root / pure.name
 
 
 @dataclass(frozen=True)
