@@ -228,6 +228,15 @@ def _add_report(commands: Any) -> None:
         "--decisions", metavar="FILE", type=Path, help="the reader's decisions (default: decisions.csv in DIR, if any)"
     )
     report.add_argument("--pdf", action="store_true", help="write report.pdf as well (needs the extra 'pdf')")
+    report.add_argument("--dicom-sr", metavar="OUT", type=Path, help="write DICOM Structured Reports (extra 'dicom')")
+    report.add_argument(
+        "--queries",
+        metavar="PATH",
+        nargs="+",
+        default=[],
+        help="the images, whose studies --dicom-sr reports belong to",
+    )
+    report.add_argument("--key", metavar="FILE", type=Path, help="key of a result under pseudonyms, with --queries")
     report.set_defaults(run=_report)
 
 
@@ -374,6 +383,13 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
         written.append(options.result / "report.pdf")
         write_pdf(scores, written[1], decisions)
     print("\n".join(str(path.absolute()) for path in written))
+    if options.dicom_sr is not None:
+        from memorization_index.recognition import recognized
+        from memorization_index.structured_report import write_structured_reports
+
+        files = recognized(scores, options.queries, options.key, progress) if options.queries else {}
+        own, made_up = write_structured_reports(scores, options.dicom_sr, files)
+        print(f"{options.dicom_sr.absolute()}: {own} reports in the study of their image, {made_up} in made-up studies")
     return DONE
 
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorization_index.calibration import q_values
-from memorization_index.cohort import Entry, find_volumes
+from memorization_index.cohort import Entry
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import Progress
-from memorization_index.provenance import inputs_of
-from memorization_index.pseudonyms import Key
+from memorization_index.recognition import recognized
 from memorization_index.scores import Columns, Scores
 from memorization_index.scoring import Options, Query, score_queries
 
@@ -69,7 +68,13 @@ def recheck(
         raise MemorizationIndexError(f"--volume {volume}: is not in {result}; expected a name of its volumes.csv.")
     _check_q(scores, found)
     wanted = names if volume is None else [volume]
-    entries = _recognized(scores, wanted, queries, options, found, progress)
+    there = recognized(scores, queries, options.key, progress)
+    entries = {name: there[name] for name in wanted if name in there}
+    found.problems += [
+        f"{name}: no file that was given has the SHA-256 that the result recorded for it."
+        for name in wanted
+        if name not in there
+    ]
     if entries:
         again = score_queries(reference, _read(scores, entries, progress), [], options, progress)
         for name in entries:
@@ -83,57 +88,6 @@ def _check_q(scores: Scores, found: Recheck) -> None:
         allowed = _WRITTEN * (1 + len(expected))
         if not np.allclose(expected, recorded, rtol=0, atol=allowed, equal_nan=True):
             found.problems.append(f"{table}: its q-values are not those of its p-values.")
-
-
-def _recognized(
-    scores: Scores,
-    wanted: Sequence[str],
-    queries: Sequence[str | Path],
-    options: Options,
-    found: Recheck,
-    progress: Progress,
-) -> dict[str, Entry]:
-    """The files of each volume, recognized by their SHA-256; what is not there is a problem."""
-    if not scores.inputs:
-        raise MemorizationIndexError("The result's queries were in memory; expected files, which can be scored again.")
-    entries = find_volumes(queries).entries if queries else _kept(scores)
-    if not entries:
-        raise MemorizationIndexError(
-            "The result does not say where its queries are; expected them to be named, so give --queries PATH."
-        )
-    key = None
-    if scores.run["inputs"]["keyed"]:
-        if options.key is None:
-            raise MemorizationIndexError("The result is under pseudonyms; expected the key, so give --key FILE.")
-        key = Key.load(options.key)
-    recorded: dict[str, list[str]] = {}
-    for one in scores.inputs:
-        recorded.setdefault(one.volume, []).append(one.sha256)
-    there = {}
-    progress.begin("recognizing files", len(entries), "volumes")
-    for entry in entries:
-        sums = [i.sha256 for i in inputs_of(entry)]
-        there[tuple(sums if key is None else [key.digest("file", one) for one in sums])] = entry
-        progress.advance()
-    result = {}
-    for name in wanted:
-        entry_or_none = there.get(tuple(recorded.get(name, ())))
-        if entry_or_none is None:
-            found.problems.append(f"{name}: no file that was given has the SHA-256 that the result recorded for it.")
-        else:
-            result[name] = entry_or_none
-    return result
-
-
-def _kept(scores: Scores) -> list[Entry]:
-    """The files that a result says where they are, as far as they are there still."""
-    files: dict[str, list[Path]] = {}
-    for one in scores.inputs:
-        if Path(one.file).is_absolute():
-            files.setdefault(one.volume, []).append(Path(one.file))
-    return [
-        Entry(name, tuple(paths), name, "result") for name, paths in files.items() if all(p.is_file() for p in paths)
-    ]
 
 
 def _read(scores: Scores, entries: dict[str, Entry], progress: Progress) -> Iterator[Query]:

@@ -188,6 +188,20 @@ def test_pdf_names_nobody(home: SimpleNamespace, away: Path, tmp_path: Path) -> 
     assert leaks([tmp_path / "r" / "report.pdf"], forbidden(home)) == []
 
 
+def test_structured_reports_name_nobody(home: SimpleNamespace, away: Path, tmp_path: Path) -> None:
+    """In made-up studies nothing is named; in the study of a DICOM query its own header is, and nothing else."""
+    pytest.importorskip("highdicom", reason="needs the extra 'dicom'")
+    arguments = ["--training-root", home.training, "--key", home.key, "--pseudonymize"]
+    assert main([str(a) for a in ("score", away, home.queries, "--out", tmp_path / "r", *arguments)]) == 0
+    assert main(["report", str(tmp_path / "r"), "--dicom-sr", str(tmp_path / "sr")]) == 0
+    assert leaks([tmp_path / "sr"], forbidden(home)) == []
+    asked = ["--dicom-sr", tmp_path / "own", "--queries", home.queries, "--key", home.key]
+    assert main(["report", *map(str, (tmp_path / "r", *asked))]) == 0
+    found = leaks([tmp_path / "own"], forbidden(home))
+    assert found
+    assert all(DICOM_ID in line or "Richard" in line for line in found)
+
+
 def test_open_reference_scored_with_pseudonyms_names_nobody(home: SimpleNamespace, tmp_path: Path) -> None:
     reference = Reference.build(home.training)
     scores = reference.score(home.queries)
