@@ -79,7 +79,7 @@ def check_signature(folder: Path, public_key: Path | None = None) -> tuple[str, 
         raw = base64.b64decode(document["public_key"], validate=True)
         key = Ed25519PublicKey.from_public_bytes(raw)
         signature = base64.b64decode(document["signature"], validate=True)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{path}: cannot be read", [f"{path}: is no signature ({error}); expected what 'sign' wrote."]
     try:
         key.verify(signature, _message(statement))
