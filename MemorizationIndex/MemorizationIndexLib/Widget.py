@@ -89,8 +89,9 @@ class Widget:
 
     def onScored(self):
         """Show a result that has just come."""
-        self.display.overlay.update()
-        self.results.renew()
+        if self._parameter is not None:
+            self.display.overlay.update()
+            self.results.renew()
 
     def onJump(self, volumeNode, number):
         """The user clicked a slice in a view's band."""
