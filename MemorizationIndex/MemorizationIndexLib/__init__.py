@@ -1,5 +1,6 @@
 """The extension inside Slicer: scene in, scene out. One class a file; the science is in ``memorization_index``."""
 
+from .Compare import Compare
 from .Installer import Installer
 from .Job import Job
 from .Logic import MemorizationIndexLogic
@@ -12,6 +13,7 @@ from .VolumeWriter import VolumeWriter
 from .Widget import Widget
 
 __all__ = [
+    "Compare",
     "Installer",
     "Job",
     "MemorizationIndexLogic",
