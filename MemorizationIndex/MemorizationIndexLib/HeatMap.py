@@ -129,7 +129,9 @@ def _follow(node, volumeNode):
 
 def _updateLegend(node):
     """The legend is drawn where its volume is shown; nothing else tells it that this has changed."""
-    slicer.modules.colors.logic().GetColorLegendDisplayNode(node).Modified()
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    if legend is not None:  # the change of layers may have brought an update that removed it
+        legend.Modified()
 
 
 def _setForeground(compositeNode, identifier, opacity):

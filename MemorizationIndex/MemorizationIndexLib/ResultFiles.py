@@ -45,10 +45,13 @@ class ResultFiles:
         archive = self._archive()
         return archive.read(name) if name in archive.namelist() else None
 
-    def extract(self, folder):
-        """Write every file below ``folder``, which is made where it is not there."""
+    def extracting(self, folder):
+        """Generator: write the files below ``folder``, which is made where it is not there; yields their names."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._archive().extractall(folder)
+        archive = self._archive()
+        for name in archive.namelist():
+            archive.extract(name, folder)
+            yield name
 
     def _archive(self):
         text = self.node.GetText() if self.node else None

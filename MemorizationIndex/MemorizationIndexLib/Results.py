@@ -45,13 +45,19 @@ _STEP = 5000
 class Results:
     """Keeps one result in the scene: tables, the result's files, attributes and node references of scored volumes.
 
-    Everything is reached from ``parameter``, so that a second run replaces the first and a saved scene shows it again.
+    Everything is reached from ``parameter`` (the parameter node, or a function that gives it), so that a second run
+    replaces the first and a saved scene shows it again.
     Rows are dictionaries by column name; texts are ``str``, numbers ``float`` (NaN where none was given).
     """
 
     def __init__(self, parameter):
-        self.parameter = parameter
+        self._parameter = parameter
         self._index = {}
+
+    @property
+    def parameter(self):
+        """The scene's parameter node, as it is now."""
+        return self._parameter() if callable(self._parameter) else self._parameter
 
     # --- Into the scene ----------------------------------------------------------------------------------------------
 
@@ -126,6 +132,15 @@ class Results:
             if node.GetNodeReference(TABLE_ROLE) is table
         }
 
+    def identities(self):
+        """``{volume name: what tells it from another of the same name}``: its node, or else its file."""
+        nodes = self.volumes()
+        rows = self.rows()
+        return {
+            row["volume"]: row.get("path") or (nodes.get(row["volume"]) and nodes[row["volume"]].GetID())
+            for row in rows
+        }
+
     def nameOf(self, volumeNode):
         """The name of a scored volume node in the tables; None where it was not scored."""
         table = self.parameter.volumeTable
@@ -149,6 +164,24 @@ class Results:
         """The rows of a scored volume's slices, in the order of their slice numbers; empty where it was not scored."""
         name = self.nameOf(volumeNode)
         return self.sliceRows(name) if name else []
+
+    def worstSlice(self, name):
+        """The row of the slice to look at first: flagged before others, then by p, then by similarity; or None."""
+        rows = self.sliceRows(name)
+        return min(rows, key=lambda row: (-row["flagged"], _last(row["p_value"]), -row["similarity"]), default=None)
+
+    def worstClasses(self, order):
+        """``{volume name: the class of match among its slices that comes first in ``order``}``."""
+        table = self.parameter.sliceTable
+        if table is None or table.GetTable().GetColumnByName("match_class") is None:
+            return {}
+        classes = table.GetTable().GetColumnByName("match_class")
+        rank = {name: number for number, name in enumerate(order)}
+        found = {}
+        for volume, numbers in self._numbers(table).items():
+            own = {classes.GetValue(number) for number in numbers}
+            found[volume] = min(own, key=lambda name: rank.get(name, len(rank)))
+        return found
 
     def alignmentOf(self, volumeNode, sliceNumber):
         """The row of the alignment of a slice with its matched training slice, or None where none was verified."""
@@ -257,6 +290,11 @@ def _rows(table, numbers=None):
     columns = [data.GetColumn(i) for i in range(data.GetNumberOfColumns())]
     chosen = range(data.GetNumberOfRows()) if numbers is None else numbers
     return [{column.GetName(): column.GetValue(number) for column in columns} for number in chosen]
+
+
+def _last(value):
+    """A number to sort by, in which one that was not given comes last."""
+    return np.inf if np.isnan(value) else value
 
 
 def _shown(value):

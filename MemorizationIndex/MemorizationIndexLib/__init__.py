@@ -1,6 +1,7 @@
 """The extension inside Slicer: scene in, scene out. One class a file; the science is in ``memorization_index``."""
 
 from .Compare import Compare
+from .Export import Export
 from .Installer import Installer
 from .Job import Job
 from .Logic import MemorizationIndexLogic
@@ -8,12 +9,18 @@ from .Overlay import Overlay
 from .Parameter import Parameter
 from .ResultFiles import ResultFiles
 from .Results import Results
+from .Review import Review
+from .Run import Run
+from .ScenePreview import ScenePreview
+from .Steps import Steps
 from .TrainingVolumes import TrainingVolumes
 from .VolumeWriter import VolumeWriter
+from .Weights import Weights
 from .Widget import Widget
 
 __all__ = [
     "Compare",
+    "Export",
     "Installer",
     "Job",
     "MemorizationIndexLogic",
@@ -21,7 +28,12 @@ __all__ = [
     "Parameter",
     "ResultFiles",
     "Results",
+    "Review",
+    "Run",
+    "ScenePreview",
+    "Steps",
     "TrainingVolumes",
     "VolumeWriter",
+    "Weights",
     "Widget",
 ]
