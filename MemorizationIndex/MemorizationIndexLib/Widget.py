@@ -106,6 +106,7 @@ class Widget:
             "nextVolume": lambda: results.worklist.move(1),
             "previousVolume": lambda: results.worklist.move(-1),
             "overlay": self.display.toggleOverlay,
+            "blink": self.display.toggleBlink,
             "copy": lambda: results.review.decide("copy"),
             "notCopy": lambda: results.review.decide("not a copy"),
             "unsure": lambda: results.review.decide("unsure"),
