@@ -89,8 +89,9 @@ class Widget:
 
     def onScored(self):
         """Show a result that has just come."""
-        self.display.overlay.update()
-        self.results.renew()
+        if self._parameter is not None:
+            self.display.overlay.update()
+            self.results.renew()
 
     def onJump(self, volumeNode, number):
         """The user clicked a slice in a view's band."""
@@ -105,6 +106,7 @@ class Widget:
             "nextVolume": lambda: results.worklist.move(1),
             "previousVolume": lambda: results.worklist.move(-1),
             "overlay": self.display.toggleOverlay,
+            "blink": self.display.toggleBlink,
             "copy": lambda: results.review.decide("copy"),
             "notCopy": lambda: results.review.decide("not a copy"),
             "unsure": lambda: results.review.decide("unsure"),

@@ -1,5 +1,6 @@
 """The extension inside Slicer: scene in, scene out. One class a file; the science is in ``memorization_index``."""
 
+from .Compare import Compare
 from .Export import Export
 from .Installer import Installer
 from .Job import Job
@@ -18,6 +19,7 @@ from .Weights import Weights
 from .Widget import Widget
 
 __all__ = [
+    "Compare",
     "Export",
     "Installer",
     "Job",
