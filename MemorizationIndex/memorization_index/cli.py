@@ -295,7 +295,14 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.scores import Scores
 
     path = options.result / "report.html"
-    Scores.read(options.result).to_html(path)
+    scores = Scores.read(options.result)
+    try:
+        scores.to_html(path)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # written by something else than score
+        raise MemorizationIndexError(
+            f"{options.result}: is not a complete result ({type(error).__name__}: {str(error)[:100]!r}); expected the "
+            f"folder that 'memorization-index score' wrote, so score again."
+        ) from error
     print(path.absolute())
     return DONE
 
