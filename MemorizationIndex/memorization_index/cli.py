@@ -386,7 +386,13 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
         raise MemorizationIndexError(f"{options.decisions}: does not exist; expected the reader's decisions as CSV.")
     decisions = read_decisions(options.decisions or options.result / FILE)
     written = [options.result / "report.html"]
-    write_report(scores, written[0], decisions)
+    try:
+        write_report(scores, written[0], decisions)
+    except (LookupError, TypeError, AttributeError) as error:  # written by something else than score
+        raise MemorizationIndexError(
+            f"{options.result}: is not a complete result ({type(error).__name__}: {str(error)[:100]!r}); expected the "
+            f"folder that 'memorization-index score' wrote, so score again."
+        ) from error
     if options.pdf:
         written.append(options.result / "report.pdf")
         write_pdf(scores, written[1], decisions)

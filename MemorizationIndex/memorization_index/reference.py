@@ -22,6 +22,7 @@ from memorization_index.bundle import (
     replace_folder,
     write_csv,
     write_manifest,
+    write_tensors,
 )
 from memorization_index.calibration import Null
 from memorization_index.errors import MemorizationIndexError
@@ -172,8 +173,6 @@ class Reference:
         self.folder = folder
 
     def _write(self, folder: Path) -> None:
-        from safetensors.numpy import save_file
-
         rows = [
             [
                 v.name,
@@ -202,9 +201,10 @@ class Reference:
         tensors = {}
         for channel, whitening in self.whitenings.items():
             tensors[f"{channel}.mean"], tensors[f"{channel}.matrix"] = whitening.mean, whitening.matrix
-        save_file(tensors, folder / "whitening.safetensors")
+        write_tensors(folder / "whitening.safetensors", tensors)
         null = self.null
-        save_file(
+        write_tensors(
+            folder / "null.safetensors",
             {
                 "similarity": null.similarity,
                 "subject": null.subject,
@@ -212,7 +212,6 @@ class Reference:
                 "position": null.position,
                 "ncc": self.null_ncc,
             },
-            folder / "null.safetensors",
         )
 
 

@@ -124,10 +124,10 @@ class Scores:
             found = {"volumes": len(volumes["volume"]), "slices": len(slices["volume"])}
             if any(run["counts"][table] != count for table, count in found.items()):
                 raise ValueError(f"its tables have {found['volumes']} volumes and {found['slices']} slices")
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ArithmeticError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
             raise MemorizationIndexError(
-                f"{folder}: is not a complete result ({error}); expected the folder that 'memorization-index score' "
-                f"wrote, so check the path or score again."
+                f"{folder}: is not a complete result ({str(error)[:200]!r}); expected the folder that "
+                f"'memorization-index score' wrote, so check the path or score again."
             ) from error
         return cls(slices, volumes, alignments, run, pictures, inputs=inputs)
 
