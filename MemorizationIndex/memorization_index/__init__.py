@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from memorization_index.detector import MemorizationDetector
     from memorization_index.encoders import load_encoder
     from memorization_index.reference import Reference
-    from memorization_index.scoring import Scores
+    from memorization_index.scores import Scores
 
 __all__ = ["MemorizationDetector", "MemorizationIndexError", "Reference", "Scores", "__version__", "load_encoder"]
 
 _HOMES = {
     "MemorizationDetector": "detector",
     "Reference": "reference",
-    "Scores": "scoring",
+    "Scores": "scores",
     "load_encoder": "encoders",
 }
 

@@ -22,7 +22,7 @@ from memorization_index.evaluation.augmentations import PUBLISHED, augment_volum
 from memorization_index.evaluation.cohorts import make_demo_cohort, read_demo_volume, write_demo_volume
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
-from memorization_index.scoring import Scores
+from memorization_index.scores import Scores
 
 COPIED_SLICES = 3  # neighboring training slices in a volume that is otherwise a held-out person's
 

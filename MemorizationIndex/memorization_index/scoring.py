@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import platform
 import tempfile
 import time
 from collections import Counter
@@ -17,102 +14,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index._version import __version__
-from memorization_index.bundle import write_csv
+from memorization_index.agreement import AgreementVolume
 from memorization_index.calibration import oni, q_values
 from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.pictures import Pictures, draw
+from memorization_index.linking import links_of
+from memorization_index.pictures import draw
 from memorization_index.progress import Progress
+from memorization_index.provenance import InputFile, digest_of, inputs_of, seconds_since, timestamp, versions
 from memorization_index.reference import Reference
+from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns, Scores
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verdicts import MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
-from memorization_index.volumes import IMAGE_PLANE, SliceStack, looks_flat, square_images
-
-SLICE_COLUMNS = (
-    "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "q_value", "match_subject", "match_volume",
-    "match_slice", "match_class", "ncc", "transform", "layer_agreement", "flagged",
-)  # fmt: skip
-VOLUME_COLUMNS = (
-    "volume", "path", "n_slices", "n_flagged", "mi_max", "mi", "oni", "p_value", "q_value", "match_subject",
-    "match_volume", "agreement", "verdict",
-)  # fmt: skip
-_DECIMALS = 6
-
-Columns = dict[str, NDArray[Any]]
-
-
-@dataclass
-class Scores:
-    """The result of one run.
-
-    ``slices`` and ``volumes`` are columns (NumPy arrays of equal length; ``SLICE_COLUMNS``, ``VOLUME_COLUMNS``);
-    numbers that are not given are NaN. ``run`` is the provenance. ``pictures`` are those that the report shows.
-    """
-
-    slices: Columns
-    volumes: Columns
-    run: dict[str, Any]
-    pictures: Pictures
-
-    def to_frame(self, table: str = "slices") -> Any:
-        """The table ``slices`` or ``volumes`` as a pandas DataFrame (needs pandas)."""
-        import pandas as pd
-
-        return pd.DataFrame({"slices": self.slices, "volumes": self.volumes}[table])
-
-    def to_html(self, path: str | Path) -> None:
-        """Write the report as one self-contained HTML file."""
-        from memorization_index.report import write_report
-
-        write_report(self, Path(path))
-
-    def write(self, folder: str | Path) -> None:
-        """Write ``slices.csv``, ``volumes.csv``, ``run.json``, pictures and ``report.html``, each moved into place."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
-            beside = Path(temporary)
-            _write_table(beside / "slices.csv", SLICE_COLUMNS, self.slices)
-            _write_table(beside / "volumes.csv", VOLUME_COLUMNS, self.volumes)
-            text = json.dumps(self.run, indent=2, sort_keys=True, ensure_ascii=False)
-            (beside / "run.json").write_text(text + "\n", encoding="utf-8", newline="\n")
-            self.pictures.save(beside / "pictures.safetensors")
-            self.to_html(beside / "report.html")
-            for path in sorted(beside.iterdir()):
-                path.replace(folder / path.name)
-
-    @classmethod
-    def read(cls, folder: str | Path) -> Scores:
-        """Read what :meth:`write` wrote."""
-        from safetensors import SafetensorError
-
-        folder = Path(folder)
-        try:
-            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            slices = _read_table(folder / "slices.csv", SLICE_COLUMNS)
-            volumes = _read_table(folder / "volumes.csv", VOLUME_COLUMNS)
-            pictures = Pictures.load(folder / "pictures.safetensors")
-            found = {"volumes": len(volumes["volume"]), "slices": len(slices["volume"])}
-            if any(run["counts"][table] != count for table, count in found.items()):
-                raise ValueError(f"its tables have {found['volumes']} volumes and {found['slices']} slices")
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise MemorizationIndexError(
-                f"{folder}: is not a complete result ({error}); expected the folder that 'memorization-index score' "
-                f"wrote, so check the path or score again."
-            ) from error
-        return cls(slices, volumes, run, pictures)
+from memorization_index.volumes import IMAGE_PLANE, Grid, SliceStack, looks_flat, square_images
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is examined: the slices of one volume, under a name and (where it was read) the path of its file."""
+    """What is examined: the slices of one volume, under a name; path and voxel grid of the file it was read from."""
 
     name: str
     stack: SliceStack
     path: str = ""
+    grid: Grid | None = None
 
 
 @dataclass(frozen=True)
@@ -120,13 +47,15 @@ class Options:
     """Where things are on this machine.
 
     ``training_root``: where the training volumes are now, if they were moved; ``weights``: the encoder's, if not where
-    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features.
+    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features;
+    ``key``: of a pseudonymized reference, to find its training volumes below ``training_root`` again.
     """
 
     training_root: Path | None = None
     weights: Path | None = None
     device: str = "auto"
     cache: Path | None = None
+    key: Path | None = None
 
 
 def score(
@@ -147,19 +76,25 @@ def score(
     only_images = bool(cohort.entries) and all(looks_flat(entry.files) for entry in cohort.entries)
     plane = IMAGE_PLANE if only_images else reference.plane
 
+    read: list[InputFile] = []
+
     def queries() -> Iterator[Query]:
         for entry in cohort.entries:
             try:
-                _, stack = read_slices(entry, plane)
+                files = inputs_of(entry)
+                volume, stack = read_slices(entry, plane)
             except MemorizationIndexError as error:
                 failed.append(Skipped(str(entry.path), str(error)))
                 progress.skipped(str(entry.path), str(error))
                 progress.advance()
                 continue
-            yield Query(entry.name, stack, str(entry.path))
+            read.extend(files)
+            yield Query(entry.name, stack, str(entry.path), volume.grid)
 
     progress.begin("comparing with the training set", len(cohort.entries), "volumes")
-    return score_queries(reference, queries(), failed, options, progress)
+    scores = score_queries(reference, queries(), failed, options, progress)
+    scores.inputs, scores.run["inputs"] = read, digest_of(read)
+    return scores
 
 
 def score_queries(
@@ -187,21 +122,29 @@ def score_queries(
                     else "; expected at least one, so check the paths."
                 )
             )
-        training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress)
+        links = links_of(reference.manifest, options.training_root, options.key, progress)
+        training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress, links)
         shape = (sum(len(q.similarity) for q in found), INPUT_SIZE, INPUT_SIZE)
         stored = np.memmap(images, np.float16, "r", shape=shape)
+        numbers = _calibrate(reference, found)
         rows, views = np.concatenate([q.rows for q in found]), np.concatenate([q.views for q in found])
-        pairs = verify(stored, Candidates(rows, views, describer.views()), reference, training, progress)
-        slices = _slice_table(reference, found, pairs)
+        candidates = Candidates(rows, views, describer.views())
+        pairs = verify(stored, candidates, reference, training, progress, numbers.is_flagged)
+        slices = _slice_table(reference, found, pairs, numbers)
         volumes = _volume_table(reference, found, slices)
         run = _run(reference, slices, volumes, skipped, training)
-        run["seconds"] = round(time.monotonic() - started, 1)
-        return Scores(slices, volumes, run, draw(slices, volumes, stored, pairs, reference, training))
+        run["seconds"] = seconds_since(started, time.monotonic())
+        pictures = draw(slices, volumes, stored, pairs, reference, training)
+        return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
 
 
 def _describer_of(reference: Reference, options: Options) -> Describer:
     expected = reference.manifest["encoder"]
     weights = options.weights or expected["weights"]
+    if expected["name"] == "hf:" and weights is None:
+        raise MemorizationIndexError(
+            "The reference does not say where its encoder's folder is; expected it to be named, so give --weights DIR."
+        )
     describer = make_describer(expected["name"], weights, options.device, options.cache)
     if describer.fingerprint != expected["fingerprint"]:
         raise MemorizationIndexError(
@@ -218,6 +161,9 @@ class _Retrieved:
     name: str
     path: str
     plane: str
+    grid: Grid | None
+    shape: tuple[int, int]
+    spacing: tuple[float, float]
     numbers: NDArray[np.int64]
     similarity: NDArray[np.float64]
     rows: NDArray[np.int64]
@@ -240,6 +186,9 @@ def _retrieve(
                 query.name,
                 query.path,
                 query.stack.plane,
+                query.grid,
+                (query.stack.images[0].shape[0], query.stack.images[0].shape[1]),
+                query.stack.spacing,
                 query.stack.numbers,
                 np.concatenate([f.similarity for f in found]),
                 np.concatenate([f.rows for f in found]),
@@ -252,15 +201,36 @@ def _retrieve(
     return result
 
 
-def _slice_table(reference: Reference, queries: Sequence[_Retrieved], pairs: Sequence[Pair | None]) -> Columns:
+@dataclass(frozen=True)
+class _Numbers:
+    """What retrieval alone says of each slice, ``(n,)`` each; verification does not change it."""
+
+    similarity: NDArray[np.float64]
+    mi: NDArray[np.float64]
+    p: NDArray[np.float64]
+    thresholds: Thresholds
+
+    def is_flagged(self, index: int, pair: Pair) -> bool:
+        """Whether the slice with this index is flagged, given how it matches."""
+        return is_flagged(classify(pair, self.thresholds), float(self.p[index]))
+
+
+def _calibrate(reference: Reference, queries: Sequence[_Retrieved]) -> _Numbers:
     similarity = np.concatenate([q.similarity for q in queries])
     nearest = np.concatenate([q.rows[:, 0] for q in queries])
     null = reference.null
     empty: NDArray[np.float64] = np.full(len(similarity), np.nan)
     mi = null.mi(similarity) if null.is_calibrated else empty
     p = null.slice_p(similarity, reference.slice_position[nearest]) if null.is_calibrated else empty
-    thresholds = Thresholds(**reference.manifest["calibration"]["thresholds"])
-    classes = [classify(pair, thresholds) for pair in pairs]
+    return _Numbers(similarity, mi, p, Thresholds(**reference.manifest["calibration"]["thresholds"]))
+
+
+def _slice_table(
+    reference: Reference, queries: Sequence[_Retrieved], pairs: Sequence[Pair | None], numbers: _Numbers
+) -> Columns:
+    nearest = np.concatenate([q.rows[:, 0] for q in queries])
+    mi, p = numbers.mi, numbers.p
+    classes = [classify(pair, numbers.thresholds) for pair in pairs]
     # The verified candidate is the match; without verification it is the most similar training slice.
     rows = np.array([pair.row if pair else n for pair, n in zip(pairs, nearest, strict=True)], np.int64)
     matched = [reference.volumes[v] for v in reference.slice_volume[rows]]
@@ -268,7 +238,7 @@ def _slice_table(reference: Reference, queries: Sequence[_Retrieved], pairs: Seq
         "volume": np.array([q.name for q in queries for _ in q.numbers], object),
         "plane": np.array([q.plane for q in queries for _ in q.numbers], object),
         "slice": np.concatenate([q.numbers for q in queries]),
-        "similarity": similarity,
+        "similarity": numbers.similarity,
         "mi": mi,
         "oni": oni(mi),
         "p_value": p,
@@ -282,6 +252,38 @@ def _slice_table(reference: Reference, queries: Sequence[_Retrieved], pairs: Seq
         "layer_agreement": np.concatenate([q.agreement for q in queries]),
         "flagged": np.array([is_flagged(c, float(one)) for c, one in zip(classes, p, strict=True)], bool),
     }
+
+
+def _alignments(slices: Columns, pairs: Sequence[Pair | None]) -> Columns:
+    """How each verified training slice lies on its query slice."""
+    rows = [
+        [*(slices[name][i] for name in ALIGNMENT_COLUMNS[:4]), int(pair.match.mirrored), pair.match.quarters,
+         *pair.match.matrix.ravel(), *pair.match.shift]
+        for i, pair in enumerate(pairs)
+        if pair is not None
+    ]  # fmt: skip
+    columns = list(zip(*rows, strict=True)) or [()] * len(ALIGNMENT_COLUMNS)
+    types = {
+        "volume": object,
+        "match_volume": object,
+        "slice": int,
+        "match_slice": int,
+        "mirrored": int,
+        "quarters": int,
+    }
+    return {n: np.array(c, types.get(n, float)) for n, c in zip(ALIGNMENT_COLUMNS, columns, strict=True)}
+
+
+def _agreement(queries: Sequence[_Retrieved], pairs: Sequence[Pair | None]) -> dict[int, AgreementVolume]:
+    """The maps of flagged slices, by row of the volume table; of volumes that were read from a file with a grid."""
+    result = {}
+    own = iter(pairs)
+    for row, query in enumerate(queries):
+        found = {int(n): pair.agreement for n, pair in zip(query.numbers, own, strict=False) if pair is not None}
+        maps = {n: agreement for n, agreement in found.items() if agreement is not None}
+        if maps and query.grid is not None:
+            result[row] = AgreementVolume(query.grid, query.plane, query.shape, query.spacing, maps)
+    return result
 
 
 def _volume_table(reference: Reference, queries: Sequence[_Retrieved], slices: Columns) -> Columns:
@@ -334,9 +336,6 @@ def _main_match(own: Columns, flagged: NDArray[np.bool_]) -> tuple[str, str]:
 def _run(
     reference: Reference, slices: Columns, volumes: Columns, skipped: Sequence[Skipped], training: TrainingImages
 ) -> dict[str, Any]:
-    import scipy
-    import SimpleITK as sitk
-
     count = len(slices["volume"])
     calibration = reference.manifest["calibration"]
     run: dict[str, Any] = {
@@ -344,17 +343,16 @@ def _run(
         "schema": 1,
         "protocol": reference.manifest["protocol"],
         "version": __version__,
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "SimpleITK": sitk.Version_VersionString(),
-        },
+        "versions": versions(reference.manifest["encoder"]["name"]),
+        "created": timestamp(),
+        "inputs": digest_of([]),
+        "parameters": reference.manifest["parameters"],
         "reference": {
             "path": str(reference.folder) if reference.folder else None,
             "fingerprint": reference.fingerprint if "files" in reference.manifest else None,
             "counts": reference.manifest["counts"],
             "plane": reference.plane,
+            "pseudonymized": "pseudonyms" in reference.manifest,
         },
         "encoder": reference.manifest["encoder"],
         "seed": reference.manifest["seed"],
@@ -379,38 +377,3 @@ def _run(
             "volume_q_of_one_copy": min(1.0, len(volumes["volume"]) * calibration["smallest_volume_p"]),
         }
     return run
-
-
-def _write_table(path: Path, names: Sequence[str], columns: Columns) -> None:
-    write_csv(path, names, zip(*(map(_cell, columns[name]) for name in names), strict=True))
-
-
-def _cell(value: Any) -> Any:
-    """Text of one cell: NaN is empty, numbers have six decimals (small ones six significant digits)."""
-    if isinstance(value, float | np.floating):
-        number = float(value)
-        if not np.isfinite(number):
-            return ""
-        return f"{number:.{_DECIMALS}f}" if abs(number) >= 1e-3 or number == 0 else f"{number:.{_DECIMALS}g}"
-    if isinstance(value, bool | np.bool_):
-        return int(value)
-    return value
-
-
-def _read_table(path: Path, names: Sequence[str]) -> Columns:
-    text = {"volume", "plane", "path", "match_subject", "match_volume", "match_class", "transform", "verdict"}
-    whole = {"slice", "match_slice", "layer_agreement", "n_slices", "n_flagged"}
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    columns: Columns = {}
-    for name in names:
-        cells = [row[name] for row in rows]
-        if name in text:
-            columns[name] = np.array(cells, object)
-        elif name in whole:
-            columns[name] = np.array(cells, np.int64)
-        elif name == "flagged":
-            columns[name] = np.array([cell == "1" for cell in cells], bool)
-        else:
-            columns[name] = np.array([float(cell) if cell else np.nan for cell in cells])
-    return columns

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memorization_index.agreement import PERCENT
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.matching import Match, in_threads, match
+from memorization_index.matching import Match, agreement_map, in_threads, match
 from memorization_index.progress import Progress
 from memorization_index.spectral import INPUT_SIZE, View
 from memorization_index.volumes import read_volume, square_images, to_slices
 
 if TYPE_CHECKING:
+    from memorization_index.linking import Links
     from memorization_index.reference import Reference
 
 #: Slices verified at a time; bounds the training images held in memory (64 KiB each).
@@ -39,8 +41,16 @@ class TrainingVolume:
 class TrainingImages:
     """The training images on disk, found where they were at build time or below a folder that the user names."""
 
-    def __init__(self, volumes: Sequence[TrainingVolume], plane: str, root: Path | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        volumes: Sequence[TrainingVolume],
+        plane: str,
+        root: Path | None,
+        progress: Progress,
+        links: Links | None = None,
+    ) -> None:
         self._volumes, self._plane, self._root, self._progress = volumes, plane, root, progress
+        self._links = links  # of a pseudonymized reference, which names no files
         self._missing: set[int] = set()
 
     @property
@@ -50,10 +60,12 @@ class TrainingImages:
 
     def locate(self, volume: int) -> tuple[Path, ...] | None:
         """The files of a volume, or None where they are not there."""
+        if self._links is not None:
+            return self._links.files(self._volumes[volume].fingerprint)
         stored = [Path(f) for f in self._volumes[volume].files]
         if self._root is not None:
             stored = [below(self._root, f) for f in stored]
-        return tuple(stored) if all(f.is_file() for f in stored) else None
+        return tuple(stored) if stored and all(f.is_file() for f in stored) else None
 
     def load(self, volume: int, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """Images ``(128, 128)`` of the slices with these numbers; empty where the volume is gone or has changed."""
@@ -72,11 +84,13 @@ class TrainingImages:
         files = self.locate(volume)
         if files is None:
             raise MemorizationIndexError(
-                f"{entry.files[0]}: the training volume {entry.name} is not there, so its matches cannot be verified; "
-                f"name the folder that now holds the training volumes with --training-root."
+                f"{entry.files[0] if entry.files else 'Pseudonymized reference'}: the training volume {entry.name} is "
+                f"not there, so its matches cannot be verified; name the folder that now holds the training volumes "
+                f"with --training-root{'' if entry.files else ' and the key with --key'}."
             )
         read = read_volume(files if len(files) > 1 else files[0])
-        if read.fingerprint != entry.fingerprint:
+        found = read.fingerprint if self._links is None else self._links.sealed(read.fingerprint)
+        if found != entry.fingerprint:
             raise MemorizationIndexError(
                 f"{files[0]}: is not the training volume {entry.name} that the reference was built on; expected the "
                 f"same voxels, so restore the file or build the reference again."
@@ -103,10 +117,14 @@ def below(root: Path, original: Path) -> Path:
 
 @dataclass(frozen=True)
 class Pair:
-    """A verified pair: which training slice (row of the reference) and how it matches."""
+    """A verified pair: which training slice (row of the reference), how it matches, and where.
+
+    ``agreement`` is the map of local agreement ``(64, 64)`` in percent, for pairs whose map was asked for.
+    """
 
     row: int
     match: Match
+    agreement: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,8 +142,9 @@ def verify(
     reference: Reference,
     training: TrainingImages,
     progress: Progress,
+    wants_map: Callable[[int, Pair], bool] = lambda _index, _pair: False,
 ) -> list[Pair | None]:
-    """Best match of each query image ``(n, 128, 128)`` among its candidates.
+    """Best match of each query image ``(n, 128, 128)`` among its candidates; with its map where that is wanted.
 
     None where a query's training images cannot be had: all of them, or some while the others do not match.
     """
@@ -147,7 +166,11 @@ def verify(
             # The candidate that is not there may be the one that was copied: nothing can be said then.
             if len(present) < (rows[i] >= 0).sum() and found.ncc < CERTAIN_NCC:
                 return None
-            return Pair(present[found.candidate][0], found)
+            pair = Pair(present[found.candidate][0], found)
+            if not wants_map(i, pair):
+                return pair
+            agreement = agreement_map(images[i].astype(np.float32), loaded[pair.row], found)
+            return replace(pair, agreement=np.round(agreement * PERCENT).astype(np.uint8))
 
         result += in_threads(verify_one, range(start, stop))
     return result

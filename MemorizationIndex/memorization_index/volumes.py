@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,25 @@ EMPTY_FOREGROUND = 0.02
 EMPTY_RANGE = 0.10
 #: Above a padding value, at least this fraction of the values is background.
 _BACKGROUND_FRACTION = 0.05
+Pixel = TypeVar("Pixel", bound=np.generic)
+
 #: Files that announce more voxels than this are refused before anything is allocated.
 MAXIMUM_VOXELS = 2**31
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxel grid of a file as it is stored, in ITK's terms: x first, LPS millimeters."""
+
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+    @classmethod
+    def of(cls, image: Any) -> Grid:
+        """The grid of a SimpleITK image."""
+        return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
 
 @dataclass(frozen=True)
@@ -47,13 +64,15 @@ class Volume:
     """A scan, or a single image, in canonical orientation.
 
     ``voxels`` is ``(z, y, x)`` float32 in the file's own intensity units, ``spacing`` the voxel size along the same
-    axes in millimeters. 2-D images are ``is_image`` (``z`` counts the pictures, mostly 1).
+    axes in millimeters. 2-D images are ``is_image`` (``z`` counts the pictures, mostly 1). ``grid`` is the file's own
+    (None for formats without geometry).
     """
 
     voxels: NDArray[np.float32]
     spacing: tuple[float, float, float]
     is_image: bool
     subject: str | None = None
+    grid: Grid | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -222,14 +241,15 @@ def _from_itk(image: Any, path: Path) -> Volume:
             )
         while image.GetDimension() > 3:
             image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
+    grid = Grid.of(image)
     if image.GetDimension() == 2:
         x, y = image.GetSpacing()
-        return Volume(_floats(sitk.GetArrayFromImage(image))[None], (1.0, y, x), is_image=True)
+        return Volume(_floats(sitk.GetArrayFromImage(image))[None], (1.0, y, x), is_image=True, grid=grid)
     if 1 in image.GetSize():
-        return _flat_image(image)
+        return replace(_flat_image(image), grid=grid)
     image = sitk.DICOMOrient(image, "LPS")
     x, y, z = image.GetSpacing()
-    return Volume(_floats(sitk.GetArrayFromImage(image)), (z, y, x), is_image=False)
+    return Volume(_floats(sitk.GetArrayFromImage(image)), (z, y, x), is_image=False, grid=grid)
 
 
 def _flat_image(image: Any) -> Volume:
@@ -241,7 +261,7 @@ def _flat_image(image: Any) -> Volume:
     axis = voxels.shape.index(1)
     spacing = image.GetSpacing()[::-1]
     kept = tuple(spacing[a] for a in range(3) if a != axis)
-    flat = _displayed(np.moveaxis(voxels, axis, 0), PLANES[axis])
+    flat = displayed(np.moveaxis(voxels, axis, 0), PLANES[axis])
     return Volume(np.ascontiguousarray(flat), (1.0, *kept), is_image=True)
 
 
@@ -346,7 +366,7 @@ def to_slices(volume: Volume, plane: str) -> SliceStack:
         stack, spacing, name = volume.voxels, volume.spacing[1:], IMAGE_PLANE
     else:
         axis = PLANES.index(plane)
-        stack = _displayed(np.moveaxis(volume.voxels, axis, 0), plane)
+        stack = displayed(np.moveaxis(volume.voxels, axis, 0), plane)
         kept = [volume.spacing[a] for a in range(3) if a != axis]
         spacing, name = (kept[0], kept[1]), plane
     background, bright = _range(volume.voxels)
@@ -355,7 +375,7 @@ def to_slices(volume: Volume, plane: str) -> SliceStack:
     return SliceStack(images, spacing, np.asarray(keep, np.int64), len(stack), name)
 
 
-def _displayed(stack: NDArray[np.float32], plane: str) -> NDArray[np.float32]:
+def displayed(stack: NDArray[Pixel], plane: str) -> NDArray[Pixel]:
     """Put superior on top in coronal and sagittal slices (axial ones already have anterior on top)."""
     return stack if plane == "axial" else stack[:, ::-1]
 

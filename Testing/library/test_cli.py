@@ -15,7 +15,7 @@ import phantoms
 import pytest
 from memorization_index._version import __version__
 from memorization_index.cli import main
-from memorization_index.scoring import SLICE_COLUMNS, VOLUME_COLUMNS
+from memorization_index.scores import SLICE_COLUMNS, VOLUME_COLUMNS
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
 #: Field → type of every event (the contract with programs).
@@ -84,7 +84,16 @@ def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command)
     assert (done["counts"]["volumes"], done["counts"]["slices"], done["counts"]["skipped"]) == (1, 6, 0)
     assert header(tmp_path / "result" / "slices.csv") == SLICE_COLUMNS
     assert header(tmp_path / "result" / "volumes.csv") == VOLUME_COLUMNS
-    names = {"slices.csv", "volumes.csv", "run.json", "report.html", "pictures.safetensors"}
+    names = {
+        "slices.csv",
+        "volumes.csv",
+        "alignments.csv",
+        "inputs.csv",
+        "agreement",
+        "run.json",
+        "report.html",
+        "pictures.safetensors",
+    }
     assert {p.name for p in (tmp_path / "result").iterdir()} == names
 
 
@@ -304,7 +313,7 @@ def test_version_help_and_encoders(capsys) -> None:
     assert main(["encoders"]) == 0
     printed = capsys.readouterr().out
     assert __version__ in printed
-    assert "copies found and --fail-on copy" in printed
+    assert "a condition of --fail-on is met" in printed
     assert "spectral" in printed
 
 
@@ -313,7 +322,7 @@ def test_verify_says_what_it_checked(tiny, capsys) -> None:
 
     assert main(["verify", str(tiny.reference)]) == 0
     printed = capsys.readouterr().out
-    assert f"{tiny.reference}: 6 files are as they were built" in printed
+    assert f"{tiny.reference}: 7 files are as they were built" in printed
     assert Reference.open(tiny.reference).fingerprint in printed
 
 

@@ -27,7 +27,8 @@ from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED
 from memorization_index.evaluation.statistics import auc, subject_interval
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
-from memorization_index.scoring import Options, Query, Scores, score_queries
+from memorization_index.scores import Scores
+from memorization_index.scoring import Options, Query, score_queries
 from memorization_index.volumes import SliceStack, normalized
 
 COLUMNS = (

@@ -1,0 +1,166 @@
+"""The result of one run: a table of slices, one of volumes, one of alignments, and the provenance."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index.agreement import AgreementVolume
+from memorization_index.bundle import write_csv
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.pictures import Pictures
+from memorization_index.privacy import leaving
+from memorization_index.provenance import InputFile
+
+if TYPE_CHECKING:
+    from memorization_index.pseudonyms import Key
+
+SLICE_COLUMNS = (
+    "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "q_value", "match_subject", "match_volume",
+    "match_slice", "match_class", "ncc", "transform", "layer_agreement", "flagged",
+)  # fmt: skip
+VOLUME_COLUMNS = (
+    "volume", "path", "n_slices", "n_flagged", "mi_max", "mi", "oni", "p_value", "q_value", "match_subject",
+    "match_volume", "agreement", "verdict",
+)  # fmt: skip
+#: How the matched training slice lies on the query: the numbers of :class:`memorization_index.matching.Match`.
+ALIGNMENT_COLUMNS = (
+    "volume", "slice", "match_volume", "match_slice", "mirrored", "quarters", "m00", "m01", "m10", "m11", "shift_rows",
+    "shift_columns",
+)  # fmt: skip
+#: The files that were read; empty where queries were in memory.
+INPUT_COLUMNS = ("volume", "file", "sha256")
+_DECIMALS = 6
+_RUN, _AGREEMENT = "run.json", "agreement"
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass
+class Scores:
+    """The result of one run.
+
+    ``slices``, ``volumes`` and ``alignments`` are columns (NumPy arrays of equal length; ``SLICE_COLUMNS``,
+    ``VOLUME_COLUMNS``, ``ALIGNMENT_COLUMNS``); numbers that are not given are NaN. ``run`` is the provenance,
+    ``pictures`` are those that the report shows. ``agreement[row]`` is the map of the volume in that row of
+    ``volumes``, where it has flagged slices; it is written, not read back. ``inputs`` are the files that were read.
+    """
+
+    slices: Columns
+    volumes: Columns
+    alignments: Columns
+    run: dict[str, Any]
+    pictures: Pictures
+    agreement: dict[int, AgreementVolume] = field(default_factory=dict)
+    inputs: list[InputFile] = field(default_factory=list)
+
+    def to_frame(self, table: str = "slices") -> Any:
+        """The table ``slices`` or ``volumes`` as a pandas DataFrame (needs pandas)."""
+        import pandas as pd
+
+        return pd.DataFrame({"slices": self.slices, "volumes": self.volumes}[table])
+
+    def to_html(self, path: str | Path) -> None:
+        """Write the report as one self-contained HTML file."""
+        from memorization_index.report import write_report
+
+        write_report(self, Path(path))
+
+    def write(self, folder: str | Path, *, keep_paths: bool = False, key: Key | None = None) -> None:
+        """Write ``slices.csv``, ``volumes.csv``, ``alignments.csv``, ``agreement/``, pictures, report and ``run.json``.
+
+        All is written beside its place and moved; ``run.json``, without which a result is not read, comes last. Files
+        are named without the folders they lie in, unless ``keep_paths``; with ``key``, queries get pseudonyms.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
+            beside = Path(temporary)
+            (self if keep_paths else leaving(self, key))._write_files(beside)
+            (folder / _RUN).unlink(missing_ok=True)
+            shutil.rmtree(folder / _AGREEMENT, ignore_errors=True)
+            for path in sorted(beside.iterdir(), key=lambda path: path.name == _RUN):
+                path.replace(folder / path.name)
+
+    def _write_files(self, folder: Path) -> None:
+        _write_table(folder / "slices.csv", SLICE_COLUMNS, self.slices)
+        _write_table(folder / "volumes.csv", VOLUME_COLUMNS, self.volumes)
+        _write_table(folder / "alignments.csv", ALIGNMENT_COLUMNS, self.alignments)
+        if self.agreement:
+            (folder / _AGREEMENT).mkdir()
+        for row, volume in self.agreement.items():
+            volume.write(folder / _AGREEMENT / f"{row:04d}.nrrd")
+        rows = [(i.volume, i.file, i.sha256) for i in self.inputs]
+        write_csv(folder / "inputs.csv", INPUT_COLUMNS, rows)
+        text = json.dumps(self.run, indent=2, sort_keys=True, ensure_ascii=False)
+        (folder / _RUN).write_text(text + "\n", encoding="utf-8", newline="\n")
+        self.pictures.save(folder / "pictures.safetensors")
+        self.to_html(folder / "report.html")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Scores:
+        """Read what :meth:`write` wrote."""
+        from safetensors import SafetensorError
+
+        folder = Path(folder)
+        try:
+            run = json.loads((folder / _RUN).read_text(encoding="utf-8"))
+            slices = _read_table(folder / "slices.csv", SLICE_COLUMNS)
+            volumes = _read_table(folder / "volumes.csv", VOLUME_COLUMNS)
+            alignments = _read_table(folder / "alignments.csv", ALIGNMENT_COLUMNS)
+            pictures = Pictures.load(folder / "pictures.safetensors")
+            with (folder / "inputs.csv").open(encoding="utf-8", newline="") as stream:
+                inputs = [InputFile(*(row[name] for name in INPUT_COLUMNS)) for row in csv.DictReader(stream)]
+            found = {"volumes": len(volumes["volume"]), "slices": len(slices["volume"])}
+            if any(run["counts"][table] != count for table, count in found.items()):
+                raise ValueError(f"its tables have {found['volumes']} volumes and {found['slices']} slices")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise MemorizationIndexError(
+                f"{folder}: is not a complete result ({error}); expected the folder that 'memorization-index score' "
+                f"wrote, so check the path or score again."
+            ) from error
+        return cls(slices, volumes, alignments, run, pictures, inputs=inputs)
+
+
+def _write_table(path: Path, names: Sequence[str], columns: Columns) -> None:
+    write_csv(path, names, zip(*(map(_cell, columns[name]) for name in names), strict=True))
+
+
+def _cell(value: Any) -> Any:
+    """Text of one cell: NaN is empty, numbers have six decimals (small ones six significant digits)."""
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        if not np.isfinite(number):
+            return ""
+        return f"{number:.{_DECIMALS}f}" if abs(number) >= 1e-3 or number == 0 else f"{number:.{_DECIMALS}g}"
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    return value
+
+
+def _read_table(path: Path, names: Sequence[str]) -> Columns:
+    text = {"volume", "plane", "path", "match_subject", "match_volume", "match_class", "transform", "verdict"}
+    whole = {"slice", "match_slice", "layer_agreement", "n_slices", "n_flagged", "mirrored", "quarters"}
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    columns: Columns = {}
+    for name in names:
+        cells = [row[name] for row in rows]
+        if name in text:
+            columns[name] = np.array(cells, object)
+        elif name in whole:
+            columns[name] = np.array(cells, np.int64)
+        elif name == "flagged":
+            columns[name] = np.array([cell == "1" for cell in cells], bool)
+        else:
+            columns[name] = np.array([float(cell) if cell else np.nan for cell in cells])
+    return columns
