@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from MemorizationIndexLib import MemorizationIndexLogic, Widget
+from MemorizationIndexLib import MemorizationIndexLogic, Widget, registerSampleScans
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -33,6 +33,7 @@ class MemorizationIndex(ScriptedLoadableModule):
             "Choose a reference (what was fitted on the training scans), choose volumes, press Apply."
         )
         parent.acknowledgementText = _("The method follows arXiv 2602.13066; how it departs from it is documented.")
+        slicer.app.connect("startupCompleted()", registerSampleScans)
 
 
 class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

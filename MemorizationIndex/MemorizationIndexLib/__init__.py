@@ -5,6 +5,7 @@ from .Job import Job
 from .Logic import MemorizationIndexLogic
 from .Parameter import Parameter
 from .Results import Results
+from .SampleScans import registerSampleScans
 from .TrainingVolumes import TrainingVolumes
 from .VolumeWriter import VolumeWriter
 from .Weights import Weights
@@ -20,4 +21,5 @@ __all__ = [
     "VolumeWriter",
     "Weights",
     "Widget",
+    "registerSampleScans",
 ]
