@@ -17,7 +17,10 @@ FAULTS = {
         "from urllib3 import PoolManager\nimport slicer\nslicer.util.errorDisplay('no')\n",
         ["Other.py: imports urllib3", "Other.py: pops up (errorDisplay)"],
     ),
-    "MemorizationIndex/MemorizationIndexLib/SampleScans.py": (f'    "One": "{64 * "0"}",\n', ["One.nrrd: its SHA-256"]),
+    "MemorizationIndex/MemorizationIndexLib/SampleScans.py": (
+        f'SCANS = {{"One": "{64 * "0"}"}}\n',
+        ["One.nrrd: its SHA-256"],
+    ),
     "Resources/SampleData/One.nrrd": ("NRRD", []),
 }
 
