@@ -1,4 +1,4 @@
-"""The command line: ``memorization-index build · score · verify · report · encoders · demo``."""
+"""The command line: ``memorization-index build · score · preview · verify · report · encoders · devices · demo``."""
 
 from __future__ import annotations
 
@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("reference", metavar="REF", type=Path)
     verify.set_defaults(run=_verify)
     _add_report(commands)
+    _add_preview(commands)
     encoders = commands.add_parser("encoders", help="list the encoders, or check a file of weights")
     encoders.add_argument("--check", metavar="FILE", help="say what a checkpoint holds and whether mri-core can use it")
     encoders.set_defaults(run=_encoders)
@@ -186,6 +187,19 @@ def _add_score(commands: Any) -> None:
     score.set_defaults(run=_score)
 
 
+def _add_preview(commands: Any) -> None:
+    preview = commands.add_parser(
+        "preview", help="say what build or score would read: volumes, subjects, what is skipped"
+    )
+    preview.add_argument("images", metavar="PATH", nargs="+", help="files, folders, or CSV/TSV tables")
+    preview.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
+    _add_for_programs(preview)
+    preview.set_defaults(run=_preview)
+    devices = commands.add_parser("devices", help="list the devices that a deep encoder can use here")
+    _add_for_programs(devices)
+    devices.set_defaults(run=_devices)
+
+
 def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="measure detection and false alarms on a cohort of your own")
     evaluate.add_argument("cohort", metavar="COHORT", nargs="+", help="real scans: files, folders, or CSV/TSV tables")
@@ -221,6 +235,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", metavar="DIR", help="keep a deep encoder's features here, so that none is made twice"
     )
+    _add_for_programs(parser)
+
+
+def _add_for_programs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON lines on standard output, for programs")
     parser.add_argument("--watch-stdin", action="store_true", help="end when standard input closes, for programs")
 
@@ -368,6 +386,39 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
         written.append(options.result / "report.pdf")
         write_pdf(scores, written[1], decisions)
     print("\n".join(str(path.absolute()) for path in written))
+    return DONE
+
+
+def _preview(options: argparse.Namespace, progress: Progress) -> int:
+    from collections import Counter
+
+    from memorization_index.cohort import find_volumes
+
+    cohort = find_volumes(options.images, options.subjects)
+    subjects = Counter(entry.subject for entry in cohort.entries)
+    for skipped in cohort.skipped:
+        progress.skipped(skipped.path, skipped.reason)
+    progress.close()
+    if isinstance(progress, JsonProgress):
+        counts = {"volumes": len(cohort.entries), "subjects": len(subjects), "skipped": len(cohort.skipped)}
+        sources = cohort.subject_sources
+        progress.event(
+            "done", command="preview", counts=counts, sources=sources, subjects=dict(sorted(subjects.items()))
+        )
+    else:
+        print(f"{len(cohort.entries)} volumes of {len(subjects)} subjects; {len(cohort.skipped)} files are skipped")
+        for subject, count in sorted(subjects.items()):
+            print(f"{subject}\t{count}")
+    return DONE
+
+
+def _devices(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.encoders.base import devices
+
+    if isinstance(progress, JsonProgress):
+        progress.event("done", command="devices", devices=devices())
+    else:
+        print("\n".join(devices()))
     return DONE
 
 
