@@ -6,12 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-<<<<<<< HEAD
-from MemorizationIndexLib import MemorizationIndexLogic, Widget
-from MemorizationIndexLib.Shortcuts import KEYS, Shortcuts
-=======
 from MemorizationIndexLib import MemorizationIndexLogic, Widget, registerSampleScans
->>>>>>> install
+from MemorizationIndexLib.Shortcuts import KEYS, Shortcuts
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
