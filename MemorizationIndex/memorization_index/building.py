@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
 from memorization_index.whitening import SHRINKAGE, Whitening, merged
 
+if TYPE_CHECKING:
+    from memorization_index.encoders.precision import Precision
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -39,7 +42,8 @@ class Settings:
     controls: str | Path | None = None
     device: str = "auto"
     seed: int = 0
-    cache: Path | None = None
+    cache: str | Path | None = None
+    precision: Precision = "auto"
 
 
 def build(
@@ -54,7 +58,7 @@ def build(
     _check(settings)
     if out is not None:
         check_place(Path(out))
-    describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache)
+    describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache, settings.precision)
     cohort = find_volumes(inputs, settings.subjects)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
@@ -131,7 +135,7 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
         "encoder": {
             "name": describer.name,
             "fingerprint": describer.fingerprint,
-            "weights": None if settings.weights is None else str(Path(settings.weights).absolute()),
+            "precision": describer.precision,
             "channels": dict(describer.dimensions),
         },
         "parameters": {"shrinkage": SHRINKAGE, "views": len(describer.views())},
@@ -188,7 +192,13 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
 
 def _check_controls(reference: Reference, settings: Settings, progress: Progress) -> None:
     """Score real scans that were never trained on, and record how often they are flagged."""
-    scores = reference.score(settings.controls or "", progress=progress)
+    scores = reference.score(
+        settings.controls or "",
+        weights=settings.weights,
+        device=settings.device,
+        cache=settings.cache,
+        progress=progress,
+    )
     p = np.asarray(scores.slices["p_value"], float)
     known = p[np.isfinite(p)]
     reference.manifest["controls"] = {

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from memorization_index import spectral
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.usercache import FeatureCache, remember_weights
 from memorization_index.volumes import SliceStack, square_images
 
 if TYPE_CHECKING:
     from memorization_index.encoders.base import Encoder
+    from memorization_index.encoders.precision import Precision
 
 #: Features by channel, in the precision they are stored with; a query that is a copy then stays an exact copy.
 Features = dict[str, NDArray[np.float16]]
@@ -37,6 +39,8 @@ class Describer(Protocol):
 
     name: str
     fingerprint: str
+    #: How precisely a network computes; None where there is none.
+    precision: Precision | None
     #: Channel → length of its features.
     dimensions: Mapping[str, int]
     #: Channel → cells that its features consist of; cells share one covariance (see ``Moments``).
@@ -64,6 +68,7 @@ class SpectralDescriber:
 
     name = SPECTRAL
     fingerprint = "spectral-1"
+    precision: Precision | None = None
     dimensions: Mapping[str, int] = {SPECTRAL: spectral.DIMENSION}
     cells: Mapping[str, int] = {SPECTRAL: 1}
 
@@ -89,12 +94,13 @@ class EncoderDescriber:
 
     A forward pass costs a thousand times what a spectral view costs, so the network does not see every view: it sees
     the slice as it is, and under the view that ``spectral`` found best and its half turn (which ``spectral`` cannot
-    tell apart). Null queries go the same way. Features of a picture are computed once and kept in ``cache``.
+    tell apart). Null queries go the same way. Features of a picture are computed once and kept in the cache.
     """
 
-    def __init__(self, encoder: Encoder, cache: Path | None) -> None:
+    def __init__(self, encoder: Encoder, cache: FeatureCache) -> None:
         self.name, self._encoder, self._cache = encoder.name, encoder, cache
-        self.fingerprint = hashlib.sha256(f"{SpectralDescriber.fingerprint}+{encoder.fingerprint}".encode()).hexdigest()
+        self.precision: Precision | None = encoder.precision
+        self.fingerprint = f"{SpectralDescriber.fingerprint}+{encoder.fingerprint}"
         self._spectral = SpectralDescriber()
         widths = {layer: grid.shape[-1] for layer, grid in self._grids(np.zeros((1, 8, 8), np.float32)).items()}
         dimensions, cells = {SPECTRAL: spectral.DIMENSION}, {SPECTRAL: 1}
@@ -125,16 +131,14 @@ class EncoderDescriber:
 
     def _encoded(self, images: NDArray[np.float32]) -> Features:
         """Features of pictures, each from the cache where it is there."""
-        if self._cache is None:
-            return self._computed(images)
         keys = [hashlib.sha256(self.fingerprint.encode() + image.tobytes()).hexdigest() for image in images]
-        known = {key: found for key in dict.fromkeys(keys) if (found := _load(self._cache, key)) is not None}
+        known = {key: found for key in dict.fromkeys(keys) if (found := self._cache.load(key)) is not None}
         missing = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
         if missing:
             computed = self._computed(images[list(missing.values())])
             for row, key in enumerate(missing):
                 known[key] = {channel: values[row] for channel, values in computed.items()}
-                _store(self._cache, key, known[key])
+                self._cache.store(key, known[key])
         return {c: np.stack([known[key][c] for key in keys]) for c in self.dimensions if c != SPECTRAL}
 
     def _computed(self, images: NDArray[np.float32]) -> Features:
@@ -173,8 +177,18 @@ def pooled(grid: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1)
 
 
-def make_describer(encoder: str, weights: str | Path | None, device: str, cache: Path | None = None) -> Describer:
-    """The describer that an encoder's name stands for: ``spectral``, ``mri-core`` or ``hf:DIR``."""
+def make_describer(
+    encoder: str,
+    weights: str | Path | None,
+    device: str,
+    cache: str | Path | None = None,
+    precision: Precision = "auto",
+) -> Describer:
+    """The describer that an encoder's name stands for: ``spectral``, ``mri-core`` or ``hf:DIR``.
+
+    ``weights``: a file, or the folder of an ``hf:`` encoder, if it is not DIR; ``cache``: see
+    :class:`~memorization_index.usercache.FeatureCache`.
+    """
     if encoder == SPECTRAL:
         if weights is not None:
             raise MemorizationIndexError("--weights: the embedded encoder 'spectral' has none; leave the option out.")
@@ -183,28 +197,7 @@ def make_describer(encoder: str, weights: str | Path | None, device: str, cache:
 
     # A Hugging Face folder says itself which size its network takes.
     size = None if encoder.startswith("hf:") else _ENCODED_SIZE
-    return EncoderDescriber(load_encoder(encoder, weights, image_size=size, device=device), cache)
-
-
-def _load(cache: Path, key: str) -> Features | None:
-    """Features from the cache; None where they are not there or cannot be read."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(cache / key[:2] / f"{key}.safetensors")
-    except (OSError, SafetensorError):
-        return None
-
-
-def _store(cache: Path, key: str, features: Features) -> None:
-    import os
-
-    from safetensors.numpy import save_file
-
-    folder = cache / key[:2]
-    # Features can be matched to the pictures they come from: nobody else on the machine may read them.
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = folder / f".{key}.{os.getpid()}"
-    save_file(features, beside)
-    os.replace(beside, folder / f"{key}.safetensors")
+    loaded = load_encoder(encoder, weights, image_size=size, device=device, precision=precision)
+    describer = EncoderDescriber(loaded, FeatureCache(cache))
+    remember_weights(describer.fingerprint, weights or encoder.removeprefix("hf:"))
+    return describer

@@ -31,6 +31,7 @@ from memorization_index.verification import TrainingVolume
 from memorization_index.whitening import Whitening
 
 if TYPE_CHECKING:
+    from memorization_index.encoders.precision import Precision
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
 
@@ -69,13 +70,13 @@ class Reference:
         device: str = "auto",
         seed: int = 0,
         cache: str | Path | None = None,
+        precision: Precision = "auto",
         progress: Progress | None = None,
     ) -> Reference:
         """Fit a training set; see :func:`memorization_index.building.build`."""
         from memorization_index.building import Settings, build
 
-        kept = None if cache is None else Path(cache)
-        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed, kept)
+        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed, cache, precision)
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
     @classmethod
@@ -110,7 +111,7 @@ class Reference:
         from memorization_index.scoring import Options, score
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
-        root, weights, cache = (None if path is None else Path(path) for path in (training_root, weights, cache))
+        root, weights = (None if path is None else Path(path) for path in (training_root, weights))
         return score(self, listed, Options(root, weights, device, cache), progress)
 
     @property

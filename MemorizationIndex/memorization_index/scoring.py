@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from memorization_index._version import __version__
 from memorization_index.agreement import AgreementVolume
 from memorization_index.calibration import oni, q_values
-from memorization_index.channels import Describer, make_describer
+from memorization_index.channels import SPECTRAL, Describer, make_describer
 from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
@@ -26,6 +26,7 @@ from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns, Scores
 from memorization_index.spectral import INPUT_SIZE
+from memorization_index.usercache import recall_weights
 from memorization_index.verdicts import MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import IMAGE_PLANE, Grid, SliceStack, looks_flat, square_images
@@ -46,13 +47,14 @@ class Options:
     """Where things are on this machine.
 
     ``training_root``: where the training volumes are now, if they were moved; ``weights``: the encoder's, if not where
-    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features.
+    they were last used; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features, None for
+    the user's cache, or ``off``.
     """
 
     training_root: Path | None = None
     weights: Path | None = None
     device: str = "auto"
-    cache: Path | None = None
+    cache: str | Path | None = None
 
 
 def score(
@@ -130,8 +132,17 @@ def score_queries(
 
 def _describer_of(reference: Reference, options: Options) -> Describer:
     expected = reference.manifest["encoder"]
-    weights = options.weights or expected["weights"]
-    describer = make_describer(expected["name"], weights, options.device, options.cache)
+    weights = options.weights
+    if expected["name"] != SPECTRAL and weights is None:
+        weights = recall_weights(expected["fingerprint"])
+        if weights is None:
+            raise MemorizationIndexError(
+                f"The reference was built with the encoder {expected['name']} ({expected['fingerprint']}), whose "
+                "weights are not where this machine last had them, if it had; expected them, so give --weights."
+            )
+    describer = make_describer(
+        expected["name"], weights, options.device, options.cache, expected["precision"] or "auto"
+    )
     if describer.fingerprint != expected["fingerprint"]:
         raise MemorizationIndexError(
             f"The reference was built with another {describer.name} encoder ({expected['fingerprint']}) than this one "
