@@ -24,7 +24,7 @@ from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
-from memorization_index.whitening import SHRINKAGE, Whitening, merged
+from memorization_index.whitening import Whitening, merged
 
 if TYPE_CHECKING:
     from memorization_index.encoders.precision import Precision
@@ -112,7 +112,9 @@ def _build(
     )
     builder = NullBuilder(reference, describer, settings.seed, progress)
     moments = builder.fold_moments()
-    reference.whitenings = {c: Whitening.fit(merged(list(by.values()))) for c, by in moments.items()}
+    reference.whitenings = {
+        c: Whitening.fit(merged(list(by.values())), describer.shrinkage[c]) for c, by in moments.items()
+    }
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries})
     reference.null, reference.null_ncc = result.null, result.ncc
     reference.features = {c: list(shards(parts)) for c, parts in encoded.features.items()}
@@ -138,7 +140,7 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
             "precision": describer.precision,
             "channels": dict(describer.dimensions),
         },
-        "parameters": {"shrinkage": SHRINKAGE, "views": len(describer.views())},
+        "parameters": {"shrinkage": dict(describer.shrinkage), "views": len(describer.views())},
         "counts": {
             "slices": sum(len(e.numbers) for e in encoded.volumes),
             "volumes": len(encoded.volumes),
@@ -168,7 +170,7 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
             "smallest_volume_p": null.smallest_volume_p,
             "by_position": null.bins() is not None,
         }
-    calibration["scales"] = result.scales or dict.fromkeys(reference.features, 1.0)
+    calibration["knots"] = dict(result.scale.knots)
     manifest["calibration"] = calibration
     manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
     sources = manifest["subjects_from"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +20,7 @@ from memorization_index import spectral
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.usercache import FeatureCache, remember_weights
 from memorization_index.volumes import SliceStack, square_images
+from memorization_index.whitening import SHRINKAGE
 
 if TYPE_CHECKING:
     from memorization_index.encoders.base import Encoder
@@ -30,6 +32,12 @@ Features = dict[str, NDArray[np.float16]]
 SPECTRAL = "spectral"
 #: Cells along one side of the layout-keeping pooling.
 GRID = 4
+#: Names what is done to token grids, in fingerprints.
+_POOLING = "pooled-2"
+#: Numbers that longer features are projected to.
+_PROJECTED = 1024
+#: Of deep features less of the identity is mixed into the covariance than of ``spectral`` (docs/encoders.md).
+DEEP_SHRINKAGE = 0.1
 #: Side of the square images that a foundation model is given.
 _ENCODED_SIZE = 224
 
@@ -43,8 +51,8 @@ class Describer(Protocol):
     precision: Precision | None
     #: Channel → length of its features.
     dimensions: Mapping[str, int]
-    #: Channel → cells that its features consist of; cells share one covariance (see ``Moments``).
-    cells: Mapping[str, int]
+    #: Channel → how far its covariance is shrunk (see ``Whitening``).
+    shrinkage: Mapping[str, float]
 
     def views(self) -> list[spectral.View]:
         """The views under which a query is compared, the identity first."""
@@ -70,7 +78,7 @@ class SpectralDescriber:
     fingerprint = "spectral-1"
     precision: Precision | None = None
     dimensions: Mapping[str, int] = {SPECTRAL: spectral.DIMENSION}
-    cells: Mapping[str, int] = {SPECTRAL: 1}
+    shrinkage: Mapping[str, float] = {SPECTRAL: SHRINKAGE}
 
     def views(self) -> list[spectral.View]:
         """All views of the spectral descriptor."""
@@ -100,15 +108,14 @@ class EncoderDescriber:
     def __init__(self, encoder: Encoder, cache: FeatureCache) -> None:
         self.name, self._encoder, self._cache = encoder.name, encoder, cache
         self.precision: Precision | None = encoder.precision
-        self.fingerprint = f"{SpectralDescriber.fingerprint}+{encoder.fingerprint}"
+        self.fingerprint = f"{SpectralDescriber.fingerprint}+{_POOLING}+{encoder.fingerprint}"
         self._spectral = SpectralDescriber()
-        widths = {layer: grid.shape[-1] for layer, grid in self._grids(np.zeros((1, 8, 8), np.float32)).items()}
-        dimensions, cells = {SPECTRAL: spectral.DIMENSION}, {SPECTRAL: 1}
-        for layer, width in widths.items():
-            dimensions |= {f"{layer}.mean": width, f"{layer}.grid{GRID}": width * GRID**2}
-            cells |= {f"{layer}.mean": 1, f"{layer}.grid{GRID}": GRID**2}
-        self.dimensions: Mapping[str, int] = dimensions
-        self.cells: Mapping[str, int] = cells
+        probe = self._computed(np.zeros((0, 8, 8), np.float32))
+        self.dimensions: Mapping[str, int] = {
+            **self._spectral.dimensions,
+            **{channel: features.shape[1] for channel, features in probe.items()},
+        }
+        self.shrinkage: Mapping[str, float] = {**dict.fromkeys(probe, DEEP_SHRINKAGE), **self._spectral.shrinkage}
 
     def views(self) -> list[spectral.View]:
         """The spectral views, then the same with a half turn."""
@@ -145,7 +152,7 @@ class EncoderDescriber:
         result: Features = {}
         for layer, grid in self._grids(images).items():
             result[f"{layer}.mean"] = grid.mean(axis=(1, 2)).astype(np.float16)
-            result[f"{layer}.grid{GRID}"] = pooled(grid, GRID).astype(np.float16)
+            result[f"{layer}.grid{GRID}"] = projected(pooled(grid, GRID)).astype(np.float16)
         return result
 
     def _grids(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -175,6 +182,24 @@ def pooled(grid: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
         for j in range(cells):
             parts.append(grid[:, rows, j * width // cells : -(-(j + 1) * width // cells)].mean(axis=(1, 2)))
     return np.concatenate(parts, axis=1)
+
+
+def projected(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Long features ``(n, D)`` in ``min(D, 1024)`` numbers: random signs, the same on every machine (Achlioptas 2003).
+
+    Sixteen cells of 768 numbers need one covariance over all cells: one that cells share loses most copies
+    (docs/encoders.md), and one of 12288² can neither be kept nor inverted. Projecting keeps cosines to about .03.
+    """
+    length = features.shape[1]
+    return features @ _signs(length) if length > _PROJECTED else features
+
+
+@lru_cache(maxsize=2)
+def _signs(length: int) -> NDArray[np.float32]:
+    """A matrix ``(length, 1024)`` of ±1/32."""
+    bits = hashlib.shake_256(f"memorization-index {length}".encode()).digest(length * _PROJECTED // 8)
+    signs = np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(length, _PROJECTED).astype(np.float32)
+    return (2 * signs - 1) / np.float32(_PROJECTED**0.5)
 
 
 def make_describer(

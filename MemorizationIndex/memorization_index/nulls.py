@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from memorization_index.calibration import Null
 from memorization_index.channels import Describer
 from memorization_index.cohort import Entry
+from memorization_index.combining import CommonScale
 from memorization_index.encoding import read_slices
 from memorization_index.neighbors import Index
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
-from memorization_index.retrieval import Retrieved, Retriever, channel_scales, concatenated, joined
+from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import square_images
@@ -38,12 +39,12 @@ VERIFIED_SLICES = 1000
 
 @dataclass
 class NullResult:
-    """The null, the NCC of its verified matches ``(k,)``, duplicate pairs of training volumes, scales of channels."""
+    """The null, the NCC of its verified matches ``(k,)``, duplicate pairs of training volumes, the channels' scale."""
 
     null: Null
     ncc: NDArray[np.float64]
     duplicates: list[tuple[str, str]] = field(default_factory=list)
-    scales: dict[str, float] = field(default_factory=dict)
+    scale: CommonScale = field(default_factory=CommonScale)
 
 
 def hashed(text: str, seed: int) -> int:
@@ -93,8 +94,7 @@ class NullBuilder:
         result = {}
         for channel, parts in self.reference.features.items():
             joined = np.concatenate(parts)
-            cells = self.describer.cells[channel]
-            result[channel] = {int(f): Moments.of(joined[row_fold == f], cells) for f in np.unique(row_fold)}
+            result[channel] = {int(f): Moments.of(joined[row_fold == f]) for f in np.unique(row_fold)}
         return result
 
     def build(self, moments: dict[str, dict[int, Moments]], entries: dict[str, Entry]) -> NullResult:
@@ -107,7 +107,8 @@ class NullBuilder:
         parts = []
         for fold in sorted({int(self.fold[i]) for i in chosen}):
             whitenings = {
-                c: Whitening.fit(merged([m for f, m in by.items() if f != fold])) for c, by in moments.items()
+                c: Whitening.fit(merged([m for f, m in by.items() if f != fold]), self.describer.shrinkage[c])
+                for c, by in moments.items()
             }
             banks = {c: Index(whitenings[c](np.concatenate(p))) for c, p in self.reference.features.items()}
             retriever = Retriever(whitenings, banks)
@@ -125,10 +126,9 @@ class NullBuilder:
 
     def _collect(self, parts: list[_NullPart]) -> NullResult:
         nearest = concatenated([found for part in parts for found in part.found])
-        scales = channel_scales({channel: one.similarity[:, 0] for channel, one in nearest.items()})
-        found = joined(nearest, scales)
-        similarity, rows, views = found.similarity, found.rows, found.views
         volume = np.concatenate([np.full(len(p.images), p.volume) for p in parts]).astype(np.int64)
+        found, scale = joined_null(nearest, self.subject[volume])
+        similarity, rows, views = found.similarity, found.rows, found.views
         images = np.concatenate([p.images for p in parts])
         checked = self._worth_verifying(similarity)
         training = TrainingImages(self.volumes, self.reference.plane, None, self.progress)
@@ -140,7 +140,7 @@ class NullBuilder:
             similarity[keep], self.subject[volume[keep]], volume[keep], self.reference.slice_position[rows[keep, 0]]
         )
         ncc = [p.match.ncc for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
-        return NullResult(null, np.array(ncc), duplicates, scales)
+        return NullResult(null, np.array(ncc), duplicates, scale)
 
     @staticmethod
     def _worth_verifying(similarity: NDArray[np.float64]) -> NDArray[np.int64]:

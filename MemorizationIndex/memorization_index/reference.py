@@ -24,6 +24,7 @@ from memorization_index.bundle import (
     write_manifest,
 )
 from memorization_index.calibration import Null
+from memorization_index.combining import CommonScale
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.retrieval import Retriever
@@ -129,7 +130,7 @@ class Reference:
         """Whitening and index of every channel (made at first use)."""
         if self._retriever is None:
             banks = {c: Index(whitened(shards, self.whitenings[c])) for c, shards in self.features.items()}
-            self._retriever = Retriever(self.whitenings, banks, self.manifest["calibration"]["scales"])
+            self._retriever = Retriever(self.whitenings, banks, CommonScale(self.manifest["calibration"]["knots"]))
         return self._retriever
 
     @property

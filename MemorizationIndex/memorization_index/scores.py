@@ -21,7 +21,7 @@ from memorization_index.pictures import Pictures
 
 SLICE_COLUMNS = (
     "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "q_value", "match_subject", "match_volume",
-    "match_slice", "match_class", "ncc", "transform", "layer_agreement", "flagged",
+    "match_slice", "match_class", "ncc", "transform", "layer_agreement", "channel", "flagged",
 )  # fmt: skip
 VOLUME_COLUMNS = (
     "volume", "path", "n_slices", "n_flagged", "mi_max", "mi", "oni", "p_value", "q_value", "match_subject",
@@ -135,7 +135,17 @@ def _cell(value: Any) -> Any:
 
 
 def _read_table(path: Path, names: Sequence[str]) -> Columns:
-    text = {"volume", "plane", "path", "match_subject", "match_volume", "match_class", "transform", "verdict"}
+    text = {
+        "volume",
+        "plane",
+        "path",
+        "match_subject",
+        "match_volume",
+        "match_class",
+        "transform",
+        "channel",
+        "verdict",
+    }
     whole = {"slice", "match_slice", "layer_agreement", "n_slices", "n_flagged", "mirrored", "quarters"}
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))

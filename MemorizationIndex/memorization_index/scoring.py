@@ -166,6 +166,7 @@ class _Retrieved:
     rows: NDArray[np.int64]
     views: NDArray[np.int64]
     agreement: NDArray[np.int64]
+    channel: NDArray[np.object_]
 
 
 def _retrieve(
@@ -191,6 +192,7 @@ def _retrieve(
                 np.concatenate([f.rows for f in found]),
                 np.concatenate([f.views for f in found]),
                 np.concatenate([f.agreement for f in found]),
+                np.concatenate([f.channel for f in found]),
             )
         )
         progress.advance()
@@ -247,6 +249,7 @@ def _slice_table(
         "ncc": np.array([pair.match.ncc if pair else np.nan for pair in pairs]),
         "transform": np.array([pair.match.describe() if pair else "" for pair in pairs], object),
         "layer_agreement": np.concatenate([q.agreement for q in queries]),
+        "channel": np.concatenate([q.channel for q in queries]),
         "flagged": np.array([is_flagged(c, float(one)) for c, one in zip(classes, p, strict=True)], bool),
     }
 
