@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from memorization_index.bundle import is_reference
+from memorization_index.dicom import dicom_header, dicom_series, dicom_text
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.tables import read_list, read_table
 from memorization_index.volumes import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
@@ -157,9 +158,9 @@ def _folder(folder: Path, cohort: Cohort) -> Iterator[_Row]:
         elif _is_dicom(path):
             dicom_folders.setdefault(path.parent, []).append(path)
     for parent, present in dicom_folders.items():
-        every_series = _dicom_series(parent)
+        every_series = dicom_series(present)
         for files in every_series:
-            subject = _dicom_text(files[0], "PatientID")
+            subject = dicom_text(dicom_header(files[0]), "PatientID")
             shown = (parent.relative_to(folder) / min(files).name).as_posix()
             yield _Row(files, shown, subject, "DICOM PatientID" if subject else "")
         known = {path for files in every_series for path in files}
@@ -187,29 +188,6 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _dicom_series(folder: Path) -> tuple[tuple[Path, ...], ...]:
-    """The files of each series in one folder, as GDCM groups and orders them."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageSeriesReader
-    return tuple(
-        tuple(Path(f) for f in reader.GetGDCMSeriesFileNames(str(folder), series))
-        for series in reader.GetGDCMSeriesIDs(str(folder))
-    )
-
-
-def _dicom_text(path: Path, tag: str) -> str | None:
-    """One text value of a DICOM header; None where it is empty or the file is no DICOM."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[tag])
-    except (InvalidDicomError, OSError, ValueError):
-        return None
-    return str(header.get(tag, "") or "").strip() or None
-
-
 def _listed(path: Path, shown: str, cohort: Cohort) -> Iterator[_Row]:
     """A file named by the user: skipped with a reason where it is missing or of no known format."""
     kind = _kind(path)
@@ -224,7 +202,8 @@ def _listed(path: Path, shown: str, cohort: Cohort) -> Iterator[_Row]:
     elif _is_image(path):
         yield _Row((path,), shown)
     elif _is_dicom(path):
-        subject, series = _dicom_text(path, "PatientID"), _dicom_text(path, "SeriesInstanceUID")
+        header = dicom_header(path)
+        subject, series = dicom_text(header, "PatientID"), dicom_text(header, "SeriesInstanceUID")
         yield _Row((path,), shown, subject, "DICOM PatientID" if subject else "", series=series)
     else:
         reason = f"{path}: has no known format; expected {_FORMATS}, so convert it."
@@ -388,8 +367,8 @@ def _merged(rows: Sequence[_Row]) -> list[_Row]:
 def _one_volume(kind: str, group: Sequence[_Row]) -> _Row:
     files = [f for row in group for f in row.files]
     if kind == "series" and len(files) > 1:
-        ordered = [path for series in _dicom_series(files[0].parent) for path in series]
-        files = sorted(files, key=lambda path: ordered.index(path) if path in ordered else -1)
+        ordered = {path: place for place, path in enumerate(p for series in dicom_series(files) for p in series)}
+        files = sorted(files, key=lambda path: ordered.get(path, -1))
         return replace(min(group, key=lambda row: row.shown), files=tuple(files))
     return replace(group[0], files=tuple(files))
 

@@ -108,11 +108,11 @@ def _prepare(workspace: Path, entries: Sequence[Entry], plane: str, describer: D
     files = [(e.name, e.subject, [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in e.files]) for e in entries]
     plan = hashlib.sha256(json.dumps([__version__, plane, describer.fingerprint, files]).encode()).hexdigest()
     path = workspace / _PLAN
-    if path.exists() and path.read_text() == plan:
+    if path.exists() and path.read_text(encoding="utf-8") == plan:
         return
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir(parents=True)
-    path.write_text(plan)
+    path.write_text(plan, encoding="utf-8")
 
 
 def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: Path, progress: Progress) -> None:

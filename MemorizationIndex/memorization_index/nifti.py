@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,21 @@ from typing import Protocol
 import numpy as np
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.limits import check_components, check_expansion, check_shape, unreadable
 
 _SINGLE_FILE_HEADER = 348
 _BLOCK = 1 << 20
 #: NIfTI data type → the NumPy type of those that can hold NaN.
 _FLOATS = {16: "f4", 64: "f8"}
+#: NIfTI data type → bytes a voxel, of scalars; those of several values a voxel → how many.
+_SCALARS = {2: 1, 4: 2, 8: 4, 16: 4, 64: 8, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8}
+_COMPONENTS = {32: 2, 1792: 2, 128: 3, 2304: 4}
 
 
 @dataclass(frozen=True)
 class _Header:
+    shape: tuple[int, ...]
+    kind: int
     offset: int
     size: int  # bytes of voxels
     float_type: str | None  # NumPy's name of the voxels' type where they are floating-point numbers
@@ -43,12 +50,17 @@ def check_nifti(path: Path) -> None:
     decompressed here.
     """
     zipped = path.name.lower().endswith(".gz")
-    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
-        header = _header(stream.read(_SINGLE_FILE_HEADER))
+    header = _read_header(path)
     if header is None:
         raise MemorizationIndexError(
             f"{path}: does not begin with a NIfTI header; expected a NIfTI-1 or NIfTI-2 file, so export it again."
         )
+    check_components(path, _COMPONENTS.get(header.kind, 1))
+    if header.kind not in _SCALARS:
+        raise unreadable(path, f"has voxels of the NIfTI data type {header.kind}, which is none of numbers")
+    check_shape(path, header.shape)
+    if zipped:
+        check_expansion(path, header.end, path.stat().st_size)
     with path.open("rb") as raw:
         raw.seek(-4, 2)
         found = struct.unpack("<I", raw.read(4))[0] if zipped else path.stat().st_size
@@ -65,6 +77,20 @@ def check_nifti(path: Path) -> None:
         )
     if bad:
         raise not_finite(path, bad)
+
+
+def nifti_shape(path: Path) -> tuple[int, ...] | None:
+    """Sizes of all axes by the header alone; None where the file has no NIfTI header."""
+    try:
+        header = _read_header(path)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return None if header is None else header.shape
+
+
+def _read_header(path: Path) -> _Header | None:
+    with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+        return _header(stream.read(_SINGLE_FILE_HEADER))
 
 
 def not_finite(path: Path, bad: int) -> MemorizationIndexError:
@@ -107,11 +133,11 @@ def _header(header: bytes) -> _Header | None:
             continue
         dim_format, dim_at, type_at, offset_format, offset_at = layout
         dim = [int(d) for d in struct.unpack_from(order + dim_format, header, dim_at)]
-        kind, bits = struct.unpack_from(order + "2h", header, type_at)
+        kind = struct.unpack_from(order + "h", header, type_at)[0]
         offset = struct.unpack_from(order + offset_format, header, offset_at)[0]
         if not 1 <= dim[0] <= 7 or not np.isfinite(offset) or offset < 0:
             return None
-        voxels = math.prod(max(1, d) for d in dim[1 : dim[0] + 1])
+        shape = tuple(max(1, d) for d in dim[1 : dim[0] + 1])
         float_type = order + _FLOATS[kind] if kind in _FLOATS else None
-        return _Header(int(offset), (voxels * int(bits) + 7) // 8, float_type)
+        return _Header(shape, kind, int(offset), math.prod(shape) * _SCALARS.get(kind, 1), float_type)
     return None

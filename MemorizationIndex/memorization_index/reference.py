@@ -36,13 +36,17 @@ if TYPE_CHECKING:
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
 
+#: Small pictures of the training slices, where the bundle has them.
+THUMBNAILS = "thumbnails.npy"
+
 
 @dataclass
 class Reference:
     """A fitted training set. Made by :meth:`build`, read by :meth:`open`, used by :meth:`score`.
 
     ``slice_volume`` and ``slice_number`` ``(N,)`` say which slice of which volume each row of ``features[channel]``
-    ``(N, D)`` (float16, memory-mapped) is; ``slice_position`` is its relative position in [0, 1].
+    ``(N, D)`` (float16, memory-mapped) is; ``slice_position`` is its relative position in [0, 1]. ``thumbnails`` ``(N,
+    64, 64)`` are small pictures of the slices, where they were asked for.
     """
 
     manifest: dict[str, Any]
@@ -54,6 +58,7 @@ class Reference:
     null: Null
     null_ncc: NDArray[np.float64]
     folder: Path | None = None
+    thumbnails: NDArray[np.uint8] | None = None
     _retriever: Retriever | None = None
 
     @classmethod
@@ -72,12 +77,17 @@ class Reference:
         seed: int = 0,
         cache: str | Path | None = None,
         precision: Precision = "auto",
+        key: str | Path | None = None,
+        thumbnails: str = "none",
         progress: Progress | None = None,
     ) -> Reference:
         """Fit a training set; see :func:`memorization_index.building.build`."""
         from memorization_index.building import Settings, build
 
-        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed, cache, precision)
+        key = None if key is None else Path(key)
+        settings = Settings(
+            subjects, plane, encoder, weights, protocol, controls, device, seed, cache, precision, key, thumbnails
+        )
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
     @classmethod
@@ -106,14 +116,15 @@ class Reference:
         weights: str | Path | None = None,
         device: str = "auto",
         cache: str | Path | None = None,
+        key: str | Path | None = None,
         progress: Progress | None = None,
     ) -> Scores:
         """Score query volumes against this reference; see :func:`memorization_index.scoring.score`."""
         from memorization_index.scoring import Options, score
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
-        root, weights = (None if path is None else Path(path) for path in (training_root, weights))
-        return score(self, listed, Options(root, weights, device, cache), progress)
+        root, weights, key = (None if path is None else Path(path) for path in (training_root, weights, key))
+        return score(self, listed, Options(root, weights, device, cache, key), progress)
 
     @property
     def plane(self) -> str:
@@ -163,7 +174,14 @@ class Reference:
         from safetensors.numpy import save_file
 
         rows = [
-            [v.name, v.subject, v.files[0], v.fingerprint, v.total, int((self.slice_volume == i).sum())]
+            [
+                v.name,
+                v.subject,
+                v.files[0] if v.files else "",
+                v.fingerprint,
+                v.total,
+                int((self.slice_volume == i).sum()),
+            ]
             for i, v in enumerate(self.volumes)
         ]
         write_csv(folder / "volumes.csv", ["volume", "subject", "path", "fingerprint", "total", "slices"], rows)
@@ -178,6 +196,8 @@ class Reference:
         for channel, shards in self.features.items():
             for i, shard in enumerate(shards):
                 np.save(folder / f"features-{channel}-{i:05d}.npy", shard, allow_pickle=False)
+        if self.thumbnails is not None:
+            np.save(folder / THUMBNAILS, self.thumbnails, allow_pickle=False)
         tensors = {}
         for channel, whitening in self.whitenings.items():
             tensors[f"{channel}.mean"], tensors[f"{channel}.matrix"] = whitening.mean, whitening.matrix
@@ -226,6 +246,11 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
             raise ValueError(f"channel {channel} has features of shape {shape} for {len(table)} slices")
     if len(table) == 0 or not 0 <= table[:, 0].min() <= table[:, 0].max() < len(volumes):
         raise ValueError("slices.csv names volumes that volumes.csv does not have")
+    thumbnails = None
+    if THUMBNAILS in manifest["files"]:
+        thumbnails = np.load(folder / THUMBNAILS, mmap_mode="r", allow_pickle=False)
+        if thumbnails.shape[0] != len(table) or thumbnails.dtype != np.uint8:
+            raise ValueError(f"{THUMBNAILS} has {thumbnails.shape[0]} pictures for {len(table)} slices")
     tensors = load_file(folder / "whitening.safetensors")
     null = load_file(folder / "null.safetensors")
     return Reference(
@@ -238,4 +263,5 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
         Null(null["similarity"], null["subject"], null["volume"], null["position"]),
         null["ncc"],
         folder,
+        thumbnails,
     )

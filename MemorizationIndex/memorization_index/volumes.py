@@ -21,8 +21,23 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from memorization_index.dicom import dicom_shape, read_dicom
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.nifti import check_nifti, not_finite
+from memorization_index.limits import (
+    MAXIMUM_INTENSITY,
+    NOT_THE_FORMAT,
+    TRUNCATED,
+    check_components,
+    check_dimension,
+    check_expansion,
+    check_shape,
+    check_spacing,
+    unreadable,
+)
+from memorization_index.metaimage import metaimage_header
+from memorization_index.nifti import check_nifti, nifti_shape, not_finite
+from memorization_index.npy import npy_header
+from memorization_index.nrrd import nrrd_header
 
 PLANES = ("axial", "coronal", "sagittal")
 #: The plane of a cohort that consists of 2-D images.
@@ -39,9 +54,6 @@ EMPTY_RANGE = 0.10
 #: Above a padding value, at least this fraction of the values is background.
 _BACKGROUND_FRACTION = 0.05
 Pixel = TypeVar("Pixel", bound=np.generic)
-
-#: Files that announce more voxels than this are refused before anything is allocated.
-MAXIMUM_VOXELS = 2**31
 
 
 @dataclass(frozen=True)
@@ -131,35 +143,59 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
 
     Raises :class:`MemorizationIndexError` with one sentence that names the file, what was expected and the remedy.
     """
-    first = path if isinstance(path, Path) else path[0]
+    files = (path,) if isinstance(path, Path) else tuple(path)
+    first = files[0]
     try:
+        before = [_state(file) for file in files]
         if first.stat().st_size == 0:
             raise MemorizationIndexError(f"{first}: is empty; expected an image, so copy or export it again.")
-        volume = _read(path)
+        volume = _read(files)
+        if [_state(file) for file in files] != before:
+            raise MemorizationIndexError(
+                f"{first}: changed while it was read; expected a file that nothing writes to, so try again when it is "
+                f"complete."
+            )
     except MemorizationIndexError:
         raise
     except Exception as error:  # every reader has its own exceptions; the user needs one sentence
-        raise MemorizationIndexError(
-            f"{first}: {_reason(first, error)}; expected a complete NIfTI, NRRD, MHA, DICOM, PNG, JPEG, TIFF or NPY "
-            f"file, so copy or export it again."
-        ) from error
-    if not np.isfinite(volume.voxels).all():
-        raise not_finite(first, int(np.size(volume.voxels) - np.isfinite(volume.voxels).sum()))
+        raise unreadable(first, _reason(error)) from error
+    _check_values(first, volume)
     return volume
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _state(path: Path) -> tuple[int, int, int]:
+    """What tells that a file was written to or replaced."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _check_values(path: Path, volume: Volume) -> None:
+    """Refuse voxels that are no numbers, cannot be computed with, or have an impossible size."""
+    low, high = float(volume.voxels.min()), float(volume.voxels.max())
+    if not math.isfinite(low + high):
+        raise not_finite(path, int(np.size(volume.voxels) - np.isfinite(volume.voxels).sum()))
+    if max(-low, high) > MAXIMUM_INTENSITY:
+        raise MemorizationIndexError(
+            f"{path}: has intensities from {low:.3g} to {high:.3g}; expected at most {MAXIMUM_INTENSITY:g}, so correct "
+            f"its scaling."
+        )
+    check_spacing(path, volume.spacing)
+
+
+def _reason(error: Exception) -> str:
     """What a reader's exception means, in words."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened ({error.strerror})"
-    if any(sign in text for sign in ("Unable to determine ImageIO", "cannot identify", "gzipped file", "pickle")):
-        return "is not of the format that its name says, or its beginning is damaged"
+    if any(
+        sign in text for sign in ("Unable to determine ImageIO", "cannot identify", "gzipped file", "not recognized")
+    ):
+        return NOT_THE_FORMAT
     incomplete = ("File cannot be read", "_read: ", "DataFileIterNext", "truncated", "end-of-stream", "mmap length")
     if any(sign in text for sign in incomplete):
-        return "is truncated, or the data file that belongs to it is missing or shorter than its header says"
+        return TRUNCATED
     last = [line.strip() for line in text.splitlines() if line.strip()][-1:] or [type(error).__name__]
-    return f"cannot be read ({re.sub(r' ?[(]0x[0-9a-f]+[)]', '', last[0])})"
+    return f"cannot be read ({re.sub(r' ?[(]0x[0-9a-f]+[)]', '', last[0])[:300]})"
 
 
 def looks_flat(files: Sequence[Path]) -> bool:
@@ -170,77 +206,64 @@ def looks_flat(files: Sequence[Path]) -> bool:
     if len(files) > 1:
         return False
     try:
-        if name.endswith(".npy"):
-            shape: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
-        else:
-            import SimpleITK as sitk
-
-            reader = sitk.ImageFileReader()
-            reader.SetFileName(str(path))
-            reader.ReadImageInformation()
-            shape = reader.GetSize()
-    except (OSError, ValueError, RuntimeError):
+        shape = _shape(path, name)
+    except (OSError, MemorizationIndexError):
         return False
-    return sum(side != 1 for side in shape) <= 2
+    return shape is not None and sum(side != 1 for side in shape) <= 2
 
 
-def _read(path: Path | Sequence[Path]) -> Volume:
-    if not isinstance(path, Path):
-        if all(p.name.lower().endswith(IMAGE_SUFFIXES) for p in path):
-            return _read_pictures(path)
-        return _read_dicom(path)
-    name = path.name.lower()
+def _shape(path: Path, name: str) -> tuple[int, ...] | None:
+    if name.endswith(".npy"):
+        return npy_header(path).shape
+    if name.endswith((".nrrd", ".nhdr")):
+        return nrrd_header(path).size
+    if name.endswith((".mha", ".mhd")):
+        return metaimage_header(path).size
+    return nifti_shape(path) if name.endswith((".nii", ".nii.gz")) else dicom_shape(path)
+
+
+def _read(files: Sequence[Path]) -> Volume:
+    path, name = files[0], files[0].name.lower()
+    if len(files) > 1 and all(p.name.lower().endswith(IMAGE_SUFFIXES) for p in files):
+        return _read_pictures(files)
     if name.endswith(".npy"):
         return _read_npy(path)
     if name.endswith(IMAGE_SUFFIXES):
         return _read_picture(path)
     if name.endswith(VOLUME_SUFFIXES):
-        if name.endswith((".nii", ".nii.gz")):
-            check_nifti(path)
-        return _read_itk(path)
-    return _read_dicom([path])
+        return _from_itk(_itk_image(path, name), path)
+    image, subject = read_dicom(files)
+    return replace(_from_itk(image, path), subject=subject)
 
 
-def _read_itk(path: Path) -> Volume:
+def _itk_image(path: Path, name: str) -> Any:
+    if name.endswith((".nrrd", ".nhdr")):
+        return nrrd_header(path).image()
+    if name.endswith((".mha", ".mhd")):
+        return metaimage_header(path).image()
+    return _nifti_image(path)
+
+
+def _nifti_image(path: Path) -> Any:
     import SimpleITK as sitk
 
+    check_nifti(path)
     reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    _check_size(path, reader.GetSize())
-    _check_components(path, reader.GetNumberOfComponents())
-    return _from_itk(reader.Execute(), path)
-
-
-def _check_components(path: Path, components: int) -> None:
-    if components != 1:
-        raise MemorizationIndexError(
-            f"{path}: has {components} values a voxel (color, vector or complex); expected one scalar intensity, so "
-            f"export each component as a volume of its own."
-        )
-
-
-def _check_size(path: Path, size: Sequence[int]) -> None:
-    voxels = math.prod(int(s) for s in size)
-    if not 0 < voxels <= MAXIMUM_VOXELS:
-        raise MemorizationIndexError(
-            f"{path}: its header announces {voxels} voxels; expected between 1 and {MAXIMUM_VOXELS}, so check the file."
-        )
+    check_shape(path, reader.GetSize())
+    check_components(path, reader.GetNumberOfComponents())
+    return reader.Execute()
 
 
 def _from_itk(image: Any, path: Path) -> Volume:
     """Reorient a SimpleITK image to LPS and take its voxels; squeezes singleton axes beyond the third."""
     import SimpleITK as sitk
 
-    dimension = image.GetDimension()
-    if dimension > 3:
-        if any(s != 1 for s in image.GetSize()[3:]):
-            raise MemorizationIndexError(
-                f"{path}: is a {dimension}-D file of size {'x'.join(map(str, image.GetSize()))}; expected one 3-D "
-                f"volume, so split it into 3-D volumes (one a time point or channel)."
-            )
-        while image.GetDimension() > 3:
-            image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
+    check_dimension(path, image.GetSize())
+    while image.GetDimension() > 3:
+        image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
     grid = Grid.of(image)
     if image.GetDimension() == 2:
         x, y = image.GetSpacing()
@@ -270,28 +293,27 @@ def _floats(array: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _read_npy(path: Path) -> Volume:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    _check_size(path, array.shape)
-    array = array.reshape([s for s in array.shape if s != 1]) if array.ndim > 3 else array
-    if array.ndim not in (2, 3) or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+    header = npy_header(path)
+    shape = [s for s in header.shape if s != 1] if len(header.shape) > 3 else list(header.shape)
+    if len(shape) not in (2, 3) or header.kind.kind not in "biufc":
         raise MemorizationIndexError(
-            f"{path}: holds a {array.ndim}-D array of type {array.dtype}; expected a numeric (rows, columns) image or "
+            f"{path}: holds a {len(shape)}-D array of type {header.kind}; expected a numeric (rows, columns) image or "
             f"(slices, rows, columns) volume, so save one array a volume."
         )
-    if np.iscomplexobj(array):
+    if header.kind.kind == "c":
         raise MemorizationIndexError(f"{path}: holds complex numbers; expected magnitudes, so save their absolute.")
-    if array.ndim == 3 and array.shape[0] == 1:
-        array = array[0]
-    voxels = _floats(array)
+    voxels = _floats(header.array().reshape(shape[1:] if len(shape) == 3 and shape[0] == 1 else shape))
     return Volume(voxels if voxels.ndim == 3 else voxels[None], (1.0, 1.0, 1.0), is_image=voxels.ndim == 2)
 
 
 def _read_picture(path: Path) -> Volume:
-    """Read a PNG, JPEG or TIFF; color is averaged to gray. Pillow itself refuses decompression bombs."""
+    """Read a PNG, JPEG or TIFF; color is averaged to gray."""
     from PIL import Image
 
-    with Image.open(path) as picture:
-        _check_size(path, picture.size)
+    # Only these formats, whatever the file holds: Pillow would start Ghostscript for a PostScript file.
+    with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
+        check_shape(path, picture.size)
+        check_expansion(path, math.prod(picture.size) * len(picture.getbands()), path.stat().st_size)
         frames = getattr(picture, "n_frames", 1)
         if frames != 1:
             raise MemorizationIndexError(
@@ -299,8 +321,8 @@ def _read_picture(path: Path) -> Volume:
             )
         gray_modes = {"1": "L", "L": "L", "LA": "L", "I": "I", "F": "F"}
         plain = picture if picture.mode.startswith("I;16") else picture.convert(gray_modes.get(picture.mode, "RGB"))
-        pixels = _floats(np.asarray(plain))
-    gray = pixels.mean(axis=2) if pixels.ndim == 3 else pixels
+        pixels = np.asarray(plain)
+    gray = pixels.mean(axis=2, dtype=np.float32) if pixels.ndim == 3 else pixels
     return Volume(_floats(gray)[None], (1.0, 1.0, 1.0), is_image=True)
 
 
@@ -314,42 +336,6 @@ def _read_pictures(paths: Sequence[Path]) -> Volume:
                 f"slices of one size, so correct the table's volume column."
             )
     return Volume(np.concatenate([p.voxels for p in pictures]), (1.0, 1.0, 1.0), is_image=True)
-
-
-def _read_dicom(paths: Sequence[Path]) -> Volume:
-    import pydicom
-    import SimpleITK as sitk
-
-    tags = ["PatientID", "Rows", "Columns", "ImageOrientationPatient", "ImagePositionPatient"]
-    headers = [pydicom.dcmread(p, stop_before_pixels=True, specific_tags=tags, force=True) for p in paths]
-    if len(paths) == 1:
-        volume = _read_itk(paths[0])
-    else:
-        _check_series(paths[0], headers)
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames([str(p) for p in paths])
-        image = reader.Execute()
-        _check_components(paths[0], image.GetNumberOfComponentsPerPixel())
-        volume = _from_itk(image, paths[0])
-    return replace(volume, subject=str(headers[0].get("PatientID", "")).strip() or None)
-
-
-def _check_series(path: Path, headers: Sequence[Any]) -> None:
-    """Refuse a series that is no single stack of slices: ITK would pile up whatever it is given."""
-    what = "are of different sizes" if len({(h.get("Rows"), h.get("Columns")) for h in headers}) > 1 else ""
-    if all(h.get("ImageOrientationPatient") and h.get("ImagePositionPatient") for h in headers):
-        directions = np.array([h.ImageOrientationPatient for h in headers], float)
-        normal = np.cross(directions[0, :3], directions[0, 3:])
-        along = np.sort(np.array([h.ImagePositionPatient for h in headers], float) @ normal)
-        if np.abs(directions - directions[0]).max() > 1e-2:
-            what = "lie in different planes"
-        elif np.diff(along).min() < 1e-3:
-            what = "lie at the same place (several time points, echoes or directions)"
-    if what:
-        raise MemorizationIndexError(
-            f"{path}: belongs to a DICOM series of {len(headers)} images that {what}; expected one stack of parallel "
-            f"slices, so export each stack as a volume of its own."
-        )
 
 
 # --------------------------------------------------------------------------------------------------------------------
