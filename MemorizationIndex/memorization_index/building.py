@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +28,10 @@ from memorization_index.statistics import subject_interval
 from memorization_index.thumbnails import check_kind, make_thumbnails
 from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
-from memorization_index.whitening import SHRINKAGE, Whitening
+from memorization_index.whitening import Whitening
+
+if TYPE_CHECKING:
+    from memorization_index.encoders.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Settings:
     power: str = "cheap"
     device: str = "auto"
     seed: int = 0
-    cache: Path | None = None
+    cache: str | Path | None = None
+    precision: Precision = "auto"
     key: Path | None = None
     thumbnails: str = "none"
 
@@ -62,7 +66,7 @@ def build(
     _check(settings)
     if out is not None:
         check_place(Path(out))
-    describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache)
+    describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache, settings.precision)
     cohort = find_volumes(inputs, settings.subjects)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
@@ -126,12 +130,12 @@ def _build(
     )
     builder = NullBuilder(reference, describer, settings.seed, progress)
     moments = builder.moments()
-    reference.whitenings = {c: Whitening.fit(whole) for c, whole in moments.items()}
+    reference.whitenings = {c: Whitening.fit(whole, describer.shrinkage[c]) for c, whole in moments.items()}
     card = PowerCard(CARDS[settings.power], describer, settings.seed)
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries}, card)
     reference.null, reference.null_ncc = result.null, np.array([m.ncc for m in result.matches])
     reference.features = {c: list(shards(parts)) for c, parts in encoded.features.items()}
-    reference.manifest["calibration"] = {"scales": result.scales}
+    reference.manifest["calibration"] = {"knots": dict(result.scale.knots)}
     if settings.novel is not None:
         _replace_null(reference, describer, settings.novel, progress)
     _describe_calibration(reference, result, progress)
@@ -187,11 +191,11 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
         "encoder": {
             "name": describer.name,
             "fingerprint": describer.fingerprint,
-            "weights": None if settings.weights is None else str(Path(settings.weights).absolute()),
+            "precision": describer.precision,
             "weights_sha256": weights_sha256(settings.weights or _folder_of(settings.encoder)),
             "channels": dict(describer.dimensions),
         },
-        "parameters": {"shrinkage": SHRINKAGE, "views": len(describer.views())},
+        "parameters": {"shrinkage": dict(describer.shrinkage), "views": len(describer.views())},
         "counts": {
             "slices": sum(len(e.numbers) for e in encoded.volumes),
             "volumes": len(encoded.volumes),
@@ -226,7 +230,7 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
             "smallest_volume_p": null.smallest_volume_p,
             "by_position": null.bins() is not None,
         }
-    calibration["scales"] = result.scales or dict.fromkeys(reference.features, 1.0)
+    calibration["knots"] = dict(result.scale.knots)
     manifest["calibration"] = calibration
     manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
     sources = manifest["subjects_from"]
@@ -250,7 +254,13 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
 
 def _check_controls(reference: Reference, settings: Settings, progress: Progress) -> None:
     """Score real scans that were never trained on, and record how often they are flagged."""
-    scores = reference.score(settings.controls or "", progress=progress)
+    scores = reference.score(
+        settings.controls or "",
+        weights=settings.weights,
+        device=settings.device,
+        cache=settings.cache,
+        progress=progress,
+    )
     p = np.asarray(scores.slices["p_value"], float)
     known = np.isfinite(p)
     controls: dict[str, Any] = {

@@ -144,6 +144,12 @@ def _add_build(commands: Any) -> None:
     )
     build.add_argument("--encoder", default="spectral", metavar="NAME", help="see 'encoders' (default: spectral)")
     build.add_argument("--weights", metavar="FILE", help="weights of the encoder")
+    build.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="of a deep encoder; auto: float16 on CUDA, bfloat16 on processors that are faster with it (default)",
+    )
     build.add_argument("--protocol", default="mi-v1", metavar="NAME", help="mi-v1 (default)")
     build.add_argument("--controls", metavar="PATH", help="real scans that were never trained on, to check the null")
     build.add_argument(
@@ -249,7 +255,10 @@ def _add_report(commands: Any) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device of a deep encoder: auto, cpu, cuda (default auto)")
     parser.add_argument(
-        "--cache", metavar="DIR", help="keep a deep encoder's features here, so that none is made twice"
+        "--cache",
+        metavar="DIR",
+        help="where a deep encoder's features are kept, so that none is made twice (default: this user's cache; off: "
+        "nowhere)",
     )
     _add_for_programs(parser)
 
@@ -277,6 +286,7 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         device=options.device,
         seed=options.seed,
         cache=options.cache,
+        precision=options.precision,
         key=_key_of(options),
         thumbnails=options.thumbnails,
         progress=progress,

@@ -25,6 +25,7 @@ from memorization_index.bundle import (
     write_tensors,
 )
 from memorization_index.calibration import Null
+from memorization_index.combining import CommonScale
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.retrieval import Retriever
@@ -32,6 +33,7 @@ from memorization_index.verification import TrainingVolume
 from memorization_index.whitening import Whitening
 
 if TYPE_CHECKING:
+    from memorization_index.encoders.precision import Precision
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
 
@@ -77,6 +79,7 @@ class Reference:
         device: str = "auto",
         seed: int = 0,
         cache: str | Path | None = None,
+        precision: Precision = "auto",
         key: str | Path | None = None,
         thumbnails: str = "none",
         progress: Progress | None = None,
@@ -84,9 +87,22 @@ class Reference:
         """Fit a training set; see :func:`memorization_index.building.build`."""
         from memorization_index.building import Settings, build
 
-        kept, key = (None if path is None else Path(path) for path in (cache, key))
+        key = None if key is None else Path(key)
         settings = Settings(
-            subjects, plane, encoder, weights, protocol, controls, novel, power, device, seed, kept, key, thumbnails
+            subjects,
+            plane,
+            encoder,
+            weights,
+            protocol,
+            controls,
+            novel,
+            power,
+            device,
+            seed,
+            cache,
+            precision,
+            key,
+            thumbnails,
         )
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
@@ -123,9 +139,7 @@ class Reference:
         from memorization_index.scoring import Options, score
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
-        root, weights, cache, key = (
-            None if path is None else Path(path) for path in (training_root, weights, cache, key)
-        )
+        root, weights, key = (None if path is None else Path(path) for path in (training_root, weights, key))
         return score(self, listed, Options(root, weights, device, cache, key), progress)
 
     @property
@@ -143,7 +157,7 @@ class Reference:
         """Whitening and index of every channel (made at first use)."""
         if self._retriever is None:
             banks = {c: Index(whitened(shards, self.whitenings[c])) for c, shards in self.features.items()}
-            self._retriever = Retriever(self.whitenings, banks, self.manifest["calibration"]["scales"])
+            self._retriever = Retriever(self.whitenings, banks, CommonScale(self.manifest["calibration"]["knots"]))
         return self._retriever
 
     @property

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 SLICE_COLUMNS = (
     "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "null_size", "q_value", "match_subject",
-    "match_volume", "match_slice", "match_class", "ncc", "part", "transform", "layer_agreement", "flagged",
+    "match_volume", "match_slice", "match_class", "ncc", "part", "transform", "layer_agreement", "channel",
+    "flagged",
 )  # fmt: skip
 VOLUME_COLUMNS = (
     "volume", "path", "n_slices", "n_flagged", "fraction_copied", "similarity", "null_mean", "null_deviation", "mi_max",
@@ -149,7 +150,17 @@ def _cell(value: Any) -> Any:
 
 
 def _read_table(path: Path, names: Sequence[str]) -> Columns:
-    text = {"volume", "plane", "path", "match_subject", "match_volume", "match_class", "transform", "verdict"}
+    text = {
+        "volume",
+        "plane",
+        "path",
+        "match_subject",
+        "match_volume",
+        "match_class",
+        "transform",
+        "channel",
+        "verdict",
+    }
     whole = {
         "slice",
         "match_slice",

@@ -129,7 +129,8 @@ def _split(
     for name in plan.augmentations:
         for kind, chosen in (("copy", copies), ("control", controls)):
             progress.begin(f"split {number + 1} of {plan.splits}: {name}, {kind}", len(chosen), "volumes")
-            options = Options(device=plan.device, cache=None if plan.cache is None else Path(plan.cache))
+            weights = None if plan.weights is None else Path(plan.weights)
+            options = Options(weights=weights, device=plan.device, cache=plan.cache)
             queries = augmented(chosen, name, [plan.seed, number], controls)
             scores = score_queries(reference, queries, options=options, progress=progress)
             one = {"split": number, "augmentation": name, "kind": kind}
