@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorization_index._version import __version__
-from memorization_index.bundle import SCHEMA, check_place
+from memorization_index.bundle import SCHEMA, check_place, is_reference
 from memorization_index.calibration import MINIMUM_SUBJECTS, Null
 from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Cohort, Skipped, find_volumes
@@ -66,6 +66,8 @@ def build(
     _check(settings)
     if out is not None:
         check_place(Path(out))
+        if is_reference(Path(out)):
+            progress.warning(f"{out}: holds a reference already; it is replaced when this one is complete.")
     describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache, settings.precision)
     cohort = find_volumes(inputs, settings.subjects)
     for skipped in cohort.skipped:
@@ -77,6 +79,7 @@ def build(
     key = None if settings.key is None else Key.load_or_make(settings.key)
     if key is not None:
         cohort = pseudonymized(cohort, key)
+    _tell_subjects(cohort, progress)
     # Whatever order files are given in, the same reference comes out.
     cohort.entries.sort(key=lambda entry: entry.name)
     plane = chosen_plane(cohort.entries, settings.plane)
@@ -92,6 +95,17 @@ def build(
     reference.save(target)
     shutil.rmtree(workspace, ignore_errors=True)
     return reference
+
+
+def _tell_subjects(cohort: Cohort, progress: Progress) -> None:
+    """Say, before the work begins, where each file counts as a person."""
+    alone = cohort.subject_sources.get("one a file", 0)
+    if alone:
+        hint = f" ({cohort.tables[0]} lies beside them: give it instead of its folder)" if cohort.tables else ""
+        progress.warning(
+            f"{alone} volumes name no subject (no table, BIDS name, DICOM PatientID or --subjects){hint}; each file is "
+            f"taken as a subject of its own."
+        )
 
 
 def _check(settings: Settings) -> None:
@@ -233,12 +247,6 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
     calibration["knots"] = dict(result.scale.knots)
     manifest["calibration"] = calibration
     manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
-    sources = manifest["subjects_from"]
-    if sources.get("one a file"):
-        progress.warning(
-            f"{sources['one a file']} volumes name no subject (no table, BIDS name, DICOM PatientID or --subjects); "
-            f"each file is taken as a subject of its own."
-        )
     if not null.is_calibrated:
         progress.warning(
             f"The training set has {manifest['counts']['subjects']} subjects, fewer than the {MINIMUM_SUBJECTS} that "

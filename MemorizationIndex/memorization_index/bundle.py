@@ -126,8 +126,12 @@ def _check_no_file(folder: Path) -> None:
         raise MemorizationIndexError(f"{nearest}: is a file; expected a folder to write to, so choose another --out.")
 
 
-def check_result_place(folder: Path) -> None:
-    """Refuse, before the work, a folder for results that cannot be written or holds other files of the same names."""
+def check_result_place(folder: Path, queries: Iterable[str | Path] = ()) -> None:
+    """Refuse, before the work, a folder for results that cannot be written, or holds the queries or other files."""
+    if any(Path(query).resolve() == folder.resolve() for query in queries):
+        raise MemorizationIndexError(
+            f"{folder}: is the folder that is examined; expected another one for results, so choose another --out."
+        )
     if is_reference(folder):
         raise MemorizationIndexError(
             f"{folder}: is a reference; expected a folder for results, so choose another --out."
@@ -137,13 +141,14 @@ def check_result_place(folder: Path) -> None:
     if not os.access(folder, os.W_OK):
         raise MemorizationIndexError(f"{folder}: cannot be written to; choose another --out or change its permissions.")
     foreign = [name for name in ("slices.csv", "volumes.csv", "run.json") if (folder / name).exists()]
-    if foreign and not _is_result(folder):
+    if foreign and not is_result(folder):
         raise MemorizationIndexError(
             f"{folder / foreign[0]}: is not of an earlier result and would be lost; choose another --out."
         )
 
 
-def _is_result(folder: Path) -> bool:
+def is_result(folder: Path) -> bool:
+    """Whether a folder holds the result of a run."""
     try:
         run = _parsed((folder / "run.json").read_bytes())
     except OSError:

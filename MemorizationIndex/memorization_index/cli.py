@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DONE, WRONG_USE, CONDITION_MET, STOPPED = 0, 2, 3, 130
 
+#: Commands that keep what was finished when they are stopped.
+_RESUMED = ("build", "evaluate")
 _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
@@ -57,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USE
     except (Stopped, KeyboardInterrupt):
         progress.close()
-        _tell_error(progress, "Stopped; the same command goes on from what was finished.")
+        resumes = options.command in _RESUMED
+        rest = "the same command goes on from what was finished" if resumes else "nothing was written"
+        _tell_error(progress, f"Stopped; {rest}.")
         return STOPPED
     finally:
         progress.close()
@@ -321,7 +325,7 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     reference = Reference.open(options.reference)
     for gate in gates:
         gate.check(reference.manifest["calibration"])
-    check_result_place(Path(options.out))
+    check_result_place(Path(options.out), options.queries)
     key = _loaded_key(options) if options.pseudonymize else None
     scores = reference.score(
         options.queries,

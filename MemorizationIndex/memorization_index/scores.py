@@ -47,7 +47,7 @@ _RUN, _AGREEMENT = "run.json", "agreement"
 Columns = dict[str, NDArray[Any]]
 
 
-@dataclass
+@dataclass(repr=False)
 class Scores:
     """The result of one run.
 
@@ -65,9 +65,22 @@ class Scores:
     agreement: dict[int, AgreementVolume] = field(default_factory=dict)
     inputs: list[InputFile] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in self.run["verdicts"].items() if count)
+        return f"<Scores: {len(self.volumes['volume'])} volumes ({verdicts}), {len(self.slices['volume'])} slices>"
+
     def to_frame(self, table: str = "slices") -> Any:
-        """The table ``slices`` or ``volumes`` as a pandas DataFrame (needs pandas)."""
-        import pandas as pd
+        """The table ``slices`` or ``volumes`` as a pandas DataFrame.
+
+        Raises :class:`MemorizationIndexError` where pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MemorizationIndexError(
+                "to_frame needs pandas, which is not installed; expected it, so run 'pip install pandas' or use the "
+                "columns as they are."
+            ) from error
 
         return pd.DataFrame({"slices": self.slices, "volumes": self.volumes}[table])
 
