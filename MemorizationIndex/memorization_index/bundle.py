@@ -195,6 +195,16 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer.writerows(rows)
 
 
+def write_tensors(path: Path, tensors: dict[str, Any], notes: dict[str, str] | None = None) -> None:
+    """Write a safetensors file as other files are written.
+
+    (``save_file`` makes files that only their owner can read, and has an exception of its own for a full disk.)
+    """
+    from safetensors.numpy import save
+
+    path.write_bytes(save(tensors, notes))
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as stream:

@@ -144,8 +144,20 @@ def _add_build(commands: Any) -> None:
     )
     build.add_argument("--encoder", default="spectral", metavar="NAME", help="see 'encoders' (default: spectral)")
     build.add_argument("--weights", metavar="FILE", help="weights of the encoder")
+    build.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="of a deep encoder; auto: float16 on CUDA, bfloat16 on processors that are faster with it (default)",
+    )
     build.add_argument("--protocol", default="mi-v1", metavar="NAME", help="mi-v1 (default)")
     build.add_argument("--controls", metavar="PATH", help="real scans that were never trained on, to check the null")
+    build.add_argument(
+        "--novel", metavar="PATH", help="samples of a model that never saw this training set; they replace the null"
+    )
+    build.add_argument(
+        "--power", default="cheap", choices=("cheap", "full", "none"), help="how thoroughly to measure what is found"
+    )
     build.add_argument("--pseudonymize", action="store_true", help="keep names, paths and fingerprints out of REF")
     build.add_argument(
         "--key", metavar="FILE", help="pseudonymize with the key in FILE, which stays home (default: REF.key)"
@@ -243,7 +255,10 @@ def _add_report(commands: Any) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device of a deep encoder: auto, cpu, cuda (default auto)")
     parser.add_argument(
-        "--cache", metavar="DIR", help="keep a deep encoder's features here, so that none is made twice"
+        "--cache",
+        metavar="DIR",
+        help="where a deep encoder's features are kept, so that none is made twice (default: this user's cache; off: "
+        "nowhere)",
     )
     _add_for_programs(parser)
 
@@ -266,9 +281,12 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         weights=options.weights,
         protocol=options.protocol,
         controls=options.controls,
+        novel=options.novel,
+        power=options.power,
         device=options.device,
         seed=options.seed,
         cache=options.cache,
+        precision=options.precision,
         key=_key_of(options),
         thumbnails=options.thumbnails,
         progress=progress,
@@ -338,7 +356,7 @@ def _loaded_key(options: argparse.Namespace) -> Key:
 
 
 def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.evaluation.augmentations import named
+    from memorization_index.augmentations import named
     from memorization_index.evaluation.benchmark import Plan, evaluate, markdown
 
     started = time.monotonic()
@@ -378,7 +396,13 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
         raise MemorizationIndexError(f"{options.decisions}: does not exist; expected the reader's decisions as CSV.")
     decisions = read_decisions(options.decisions or options.result / FILE)
     written = [options.result / "report.html"]
-    write_report(scores, written[0], decisions)
+    try:
+        write_report(scores, written[0], decisions)
+    except (LookupError, TypeError, AttributeError) as error:  # written by something else than score
+        raise MemorizationIndexError(
+            f"{options.result}: is not a complete result ({type(error).__name__}: {str(error)[:100]!r}); expected the "
+            f"folder that 'memorization-index score' wrote, so score again."
+        ) from error
     if options.pdf:
         written.append(options.result / "report.pdf")
         write_pdf(scores, written[1], decisions)
