@@ -5,6 +5,7 @@ import vtk
 from .AdvancedPanel import AdvancedPanel
 from .DisplayPanel import DisplayPanel
 from .ExaminePanel import ExaminePanel
+from .InstallPanel import InstallPanel
 from .ReferencePanel import ReferencePanel
 from .ResultsPanel import ResultsPanel
 from .RunPanel import RunPanel
@@ -30,7 +31,7 @@ class Widget:
         self.shortcuts = Shortcuts(form, actions)
         self.advanced = AdvancedPanel(ui, Shortcuts.texts(actions))
         self._sections = (self.reference, self.examine, self.results, self.display, self.advanced)
-        ui.installButton.connect("clicked()", self.onInstall)
+        self.install = InstallPanel(ui, logic.installer, self.update)
         self.update()
 
     # --- The scene ---------------------------------------------------------------------------------------------------
@@ -72,20 +73,15 @@ class Widget:
 
     def update(self):
         """Bring the form up to date with the parameters and the state of the run."""
-        missing = self.logic.installer.consentLine()
-        self.ui.installLabel.text = missing
-        self.ui.installLabel.visible = self.ui.installButton.visible = bool(missing)
+        self.install.parameter = self._parameter
+        self.install.recall()
+        self.install.update()
         self.run.update()
         if self._parameter is not None:
             for section in self._sections:
                 section.update()
 
     # --- What the user does ------------------------------------------------------------------------------------------
-
-    def onInstall(self):
-        """Install what is missing, after asking."""
-        self.logic.installer.install()
-        self.update()
 
     def onScored(self):
         """Show a result that has just come."""

@@ -20,8 +20,10 @@ MANIFEST, MANIFEST_SUM = "manifest.json", "manifest.json.sha256"
 _REQUIRED: dict[str, type] = {
     "schema": int, "protocol": str, "plane": str, "encoder": dict, "counts": dict, "calibration": dict, "files": dict,
 }  # fmt: skip
+#: A signature, which is written after everything else (see ``signing``).
+SIGNATURE = "signature.json"
 #: Files that operating systems leave in folders that were looked at; they are never read.
-_LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
+LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def is_reference(folder: Path) -> bool:
@@ -106,7 +108,7 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
                 f"from a backup or build it again."
             )
     for path in sorted(folder.iterdir()):
-        if path.name not in (*manifest["files"], MANIFEST, MANIFEST_SUM, *_LEFT_BY_SYSTEMS):
+        if path.name not in (*manifest["files"], MANIFEST, MANIFEST_SUM, SIGNATURE, *LEFT_BY_SYSTEMS):
             problems.append(f"{path}: does not belong to the reference (the manifest does not list it); remove it.")
     return problems
 
@@ -191,6 +193,16 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def write_tensors(path: Path, tensors: dict[str, Any], notes: dict[str, str] | None = None) -> None:
+    """Write a safetensors file as other files are written.
+
+    (``save_file`` makes files that only their owner can read, and has an exception of its own for a full disk.)
+    """
+    from safetensors.numpy import save
+
+    path.write_bytes(save(tensors, notes))
 
 
 def sha256_of(path: Path) -> str:

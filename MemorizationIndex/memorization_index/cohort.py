@@ -12,7 +12,7 @@ from pathlib import Path
 from memorization_index.bundle import is_reference
 from memorization_index.dicom import dicom_header, dicom_series, dicom_text
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.tables import read_list, read_table
+from memorization_index.tables import read_list, read_table, shown
 from memorization_index.volumes import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
 
 _TABLES = (".csv", ".tsv")
@@ -124,7 +124,7 @@ def _rows_of(path: Path, cohort: Cohort) -> Iterator[_Row]:
         yield from _shortened(list(_table(path, cohort)))
     elif suffix in _LISTS:
         lines = read_list(path)
-        yield from _shortened([row for line in lines for row in _listed(path.parent / line, line, cohort)])
+        yield from _shortened([row for line in lines for row in _named(path, line, cohort)])
     else:
         yield from _listed(path, path.name, cohort)
 
@@ -210,12 +210,22 @@ def _listed(path: Path, shown: str, cohort: Cohort) -> Iterator[_Row]:
         cohort.skipped.append(Skipped(str(path), reason))
 
 
+def _named(table: Path, name: str, cohort: Cohort) -> Iterator[_Row]:
+    """What a table or list names; never a folder around itself, which could be the whole disk."""
+    path = table.parent / name
+    if _kind(path) == "folder" and table.resolve().is_relative_to(path.resolve()):
+        reason = f"{path}: is a folder around the table {table.name} that names it; expected files or folders of scans."
+        cohort.skipped.append(Skipped(str(path), reason))
+        return
+    yield from _listed(path, name, cohort)
+
+
 def _table(path: Path, cohort: Cohort) -> Iterator[_Row]:
     rows, column = read_table(path)
     for row in rows:
         subject = row.get("subject") or row.get("subject_id") or None
         volume = row.get("volume") or row.get("scan_id") or None
-        for found in _listed(path.parent / row[column], row[column], cohort):
+        for found in _named(path, row[column], cohort):
             given = replace(found, subject=subject, source="table") if subject else found
             yield replace(given, volume=volume)
 
@@ -269,7 +279,7 @@ def _known_subjects(path: Path) -> dict[Path, str]:
     table, column = read_table(path)
     if not {"subject", "subject_id"} & set(table[0]):
         raise MemorizationIndexError(
-            f"{path}: has columns {', '.join(table[0])}; expected a column 'subject' or 'subject_id', so add it."
+            f"{path}: has columns {shown(table[0])}; expected a column 'subject' or 'subject_id', so add it."
         )
     return {
         (path.parent / line[column]).resolve(): line.get("subject") or line.get("subject_id") or "" for line in table

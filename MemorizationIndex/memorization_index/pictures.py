@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memorization_index.bundle import write_tensors
 from memorization_index.matching import agreement_map, aligned_image
 
 if TYPE_CHECKING:
@@ -36,10 +37,8 @@ class Pictures:
 
     def save(self, path: Path) -> None:
         """Write as safetensors."""
-        from safetensors.numpy import save_file
-
         tensors: dict[str, NDArray[Any]] = dict(self.images) or {"none": np.zeros(1, np.uint8)}
-        save_file(tensors, path, {"rows": json.dumps(self.rows)})
+        write_tensors(path, tensors, {"rows": json.dumps(self.rows)})
 
     @classmethod
     def load(cls, path: Path) -> Pictures:

@@ -22,6 +22,7 @@ from memorization_index.bundle import (
     replace_folder,
     write_csv,
     write_manifest,
+    write_tensors,
 )
 from memorization_index.calibration import Null
 from memorization_index.errors import MemorizationIndexError
@@ -71,6 +72,8 @@ class Reference:
         weights: str | Path | None = None,
         protocol: str = "mi-v1",
         controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        power: str = "cheap",
         device: str = "auto",
         seed: int = 0,
         cache: str | Path | None = None,
@@ -82,7 +85,9 @@ class Reference:
         from memorization_index.building import Settings, build
 
         kept, key = (None if path is None else Path(path) for path in (cache, key))
-        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed, kept, key, thumbnails)
+        settings = Settings(
+            subjects, plane, encoder, weights, protocol, controls, novel, power, device, seed, kept, key, thumbnails
+        )
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
     @classmethod
@@ -168,8 +173,6 @@ class Reference:
         self.folder = folder
 
     def _write(self, folder: Path) -> None:
-        from safetensors.numpy import save_file
-
         rows = [
             [
                 v.name,
@@ -198,9 +201,10 @@ class Reference:
         tensors = {}
         for channel, whitening in self.whitenings.items():
             tensors[f"{channel}.mean"], tensors[f"{channel}.matrix"] = whitening.mean, whitening.matrix
-        save_file(tensors, folder / "whitening.safetensors")
+        write_tensors(folder / "whitening.safetensors", tensors)
         null = self.null
-        save_file(
+        write_tensors(
+            folder / "null.safetensors",
             {
                 "similarity": null.similarity,
                 "subject": null.subject,
@@ -208,7 +212,6 @@ class Reference:
                 "position": null.position,
                 "ncc": self.null_ncc,
             },
-            folder / "null.safetensors",
         )
 
 

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import itertools
+import json
 import re
 import shutil
 import sys
@@ -18,7 +19,7 @@ import pytest
 from memorization_index import MemorizationIndexError
 from memorization_index.cli import main
 from memorization_index.report import report
-from memorization_index.report.decisions import read_decisions
+from memorization_index.report.decisions import of_volume, read_decisions
 from memorization_index.report.matches import difference
 from memorization_index.scores import Scores
 from PIL import Image
@@ -242,6 +243,42 @@ def test_other_tables_are_refused(content: bytes, said: str, tmp_path: Path) -> 
 def test_decisions_that_are_not_there_are_refused(result: SimpleNamespace, tmp_path: Path, capsys) -> None:
     assert main(["report", str(result.folder), "--decisions", str(tmp_path / "gone.csv")]) == 2
     assert "gone.csv: does not exist" in capsys.readouterr().err
+
+
+def test_slices_may_be_called_anything(tmp_path: Path) -> None:
+    rows = [("v", name, "copy", "", "", "") for name in ("²", "10", "9", "-1", "x" * 5000, "")]
+    found = of_volume(read_decisions(write_decisions(tmp_path / "d.csv", *rows)), "v")
+    assert [d.slice for d in found[:2]] == ["", "9"]
+    assert len(found) == 6
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Results that were made by hand
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("calibration", {}),
+        ("calibration", None),
+        ("verdicts", []),
+        ("skipped", [3]),
+        ("reference", {"counts": {}}),
+        ("power", [{"augmentation": "x"}]),
+        ("controls", {"volumes": "many"}),
+        ("encoder", "none"),
+    ],
+)
+def test_results_that_do_not_fit_together_are_refused(
+    result: SimpleNamespace, tmp_path: Path, capsys, key: str, value
+) -> None:
+    shutil.copytree(result.folder, tmp_path / "result")
+    path = tmp_path / "result" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    assert main(["report", str(tmp_path / "result")]) == 2
+    message = capsys.readouterr().err
+    assert "expected what 'memorization-index score' wrote" in message
+    assert "\n" not in message.strip()
 
 
 # --------------------------------------------------------------------------------------------------------------------
