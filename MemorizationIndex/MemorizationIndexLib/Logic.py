@@ -1,38 +1,40 @@
 """Scene in, scene out: works from a script, without any widget."""
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import slicer
+from memorization_index.bundle import read_manifest
 from memorization_index.errors import MemorizationIndexError
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .Export import Export
 from .Installer import Installer
-from .Job import Job
 from .Parameter import Parameter
 from .Results import Results
+from .Review import Review
+from .Run import MODULE_FOLDER, Run
+from .ScenePreview import ScenePreview, patientOf
 from .TrainingVolumes import TrainingVolumes
 from .VolumeWriter import VolumeWriter
 
-#: The folder that holds the module, ``MemorizationIndexLib`` and ``memorization_index``.
-_MODULE_FOLDER = Path(__file__).resolve().parent.parent
-
 
 class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
-    """Scores volumes of the scene against a reference, and builds references from volumes of the scene.
+    """Scores volumes of the scene, or files, against a reference, and builds references from either.
 
     The work is done by a worker process. ``score`` and ``build`` return when it is done and raise
     ``MemorizationIndexError`` (one sentence) when it fails; ``startScoring`` and ``startBuilding`` return at once and
     call ``onEvent(event)`` and ``onFinished(outcome, message)`` (see :class:`Job`). One run at a time.
+
+    Wherever volumes are asked for, a list of volume nodes or the path of a folder, table or file will do.
     """
 
     def __init__(self):
         super().__init__()
-        self.installer = Installer(_MODULE_FOLDER / "Resources" / "requirements.txt")
-        self._job, self._folder, self._observer = None, None, None
+        self.installer = Installer(MODULE_FOLDER / "Resources" / "requirements.txt")
+        self.results = Results(self.getParameterNode)
+        self.review = Review(self.results)
+        self._run = None
 
     def getParameterNode(self):
         """The parameters and results that are kept in the scene."""
@@ -40,43 +42,77 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
 
     @property
     def busy(self):
-        """Whether a worker is running."""
-        return self._job is not None
+        """Whether a run is going on."""
+        return self._run is not None
 
     # --- Score -------------------------------------------------------------------------------------------------------
 
-    def score(self, volumeNodes, referenceFolder, trainingFolder=None):
-        """Score volume nodes against a reference; returns the volume table and the slice table (table nodes)."""
-        self._wait(self.startScoring, volumeNodes, referenceFolder, trainingFolder)
+    def score(self, volumes, referenceFolder, trainingFolder=None, **encoder):
+        """Score volumes against a reference; returns the volume table and the slice table (table nodes)."""
+        self._wait(self.startScoring, volumes, referenceFolder, trainingFolder, **encoder)
         parameter = self.getParameterNode()
         return parameter.volumeTable, parameter.sliceTable
 
-    def startScoring(self, volumeNodes, referenceFolder, trainingFolder=None, onEvent=None, onFinished=None):
+    def startScoring(
+        self, volumes, referenceFolder, trainingFolder=None, weights=None, device="auto", onEvent=None, onFinished=None
+    ):
         """Begin to score; the results are in the scene when ``onFinished("done", "")`` is called.
 
-        ``trainingFolder`` is where the training files are now, if not where they were at build time. Volumes that
-        cannot be scored are listed in the volume table, with the reason.
+        ``trainingFolder`` is where the training files are now, if not where they were at build time; ``weights`` and
+        ``device`` are of a deep encoder. Volumes that cannot be scored are listed in the volume table, with the reason.
         """
-        folder = self._begin(referenceFolder)
+        run, queries, writing = self._begin(volumes, referenceFolder, None, onEvent, onFinished)
+        training = VolumeWriter(run.folder / "training")
         try:
-            queries, table = self._write(folder / "queries", volumeNodes)
             trainingNodes = TrainingVolumes(referenceFolder).inScene()
-            arguments = ["score", Path(referenceFolder).absolute(), table, "--out", folder / "scores"]
-            arguments += self._trainingRoot(folder, trainingNodes, trainingFolder)
         except BaseException:
-            self._end()
+            self._forget()
             raise
+        given = _chosen(trainingFolder)
+        if trainingNodes and not given:
+            writing = _oneAfterAnother(writing, training.writingNamed(trainingNodes))
 
-        def finish():
+        def command():
+            root = given.absolute() if given else run.folder / "training" if trainingNodes else None
+            options = [*(["--training-root", root] if root else []), *_encoder(weights, device)]
+            source = _source(volumes, queries)
+            return ["score", Path(referenceFolder).absolute(), source, "--out", run.folder / "scores", *options]
+
+        def showing():
+            yield from self._showing(run.folder / "scores", volumes, queries)
             parameter = self.getParameterNode()
             parameter.referenceFolder = Path(referenceFolder)
-            parameter.trainingFolder = _chosen(trainingFolder) or Path()
-            parameter.volumes = _present(queries.written)
-            results = Results(parameter)
-            results.show(folder / "scores", queries.written, queries.skipped)
-            results.link(trainingNodes)
+            parameter.trainingFolder = given or Path()
+            self.results.link(trainingNodes)
 
-        self._start(arguments, queries, finish, onEvent, onFinished)
+        run.start(writing, _count(volumes), command, showing)
+
+    def _showing(self, folder, volumes, queries):
+        """Generator: results into the scene; decisions stay with volumes that are still the same."""
+        before = self.results.identities()
+        yield from self.results.showing(folder, queries.written, queries.skipped, _areFiles(volumes))
+        self.review.keep(before, self.results.identities())
+        if not _areFiles(volumes):
+            self.getParameterNode().volumes = _present(queries.written)
+
+    # --- What a result leads to --------------------------------------------------------------------------------------
+
+    def loadVolume(self, name):
+        """The node of the scored volume called ``name``; loaded from its file where a file was scored."""
+        node = self.results.volumes().get(name)
+        row = self.results.row(name)
+        if node is None and row and row.get("path"):
+            node = _load(Path(row["path"]), name)
+            self.results.adopt(name, node)
+        if node is None:
+            raise MemorizationIndexError(
+                _("{name}: is not in the scene any more; load it and score it again.").format(name=name)
+            )
+        return node
+
+    def trainingVolumes(self):
+        """The training volumes of the chosen reference."""
+        return TrainingVolumes(self.getParameterNode().referenceFolder)
 
     def loadMatch(self, volumeNode, trainingFolder=None):
         """Load the training volume that ``volumeNode`` matches, refer to it, and return its node."""
@@ -85,113 +121,152 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             raise MemorizationIndexError(
                 _("{name}: has no matched training volume; score it first.").format(name=volumeNode.GetName())
             )
-        parameter = self.getParameterNode()
-        node = TrainingVolumes(parameter.referenceFolder).load(name, _chosen(trainingFolder))
-        Results(parameter).link({name: node})
+        node = self.trainingVolumes().load(name, _chosen(trainingFolder))
+        self.results.link({name: node})
         return node
+
+    def startExport(self, folder, onEvent=None, onFinished=None):
+        """Begin to write the result with the reader's decisions, and its report, into ``folder``."""
+        self._check()
+        if not _chosen(folder):
+            raise MemorizationIndexError(_("No folder is chosen; choose the one to write results to."))
+        export = Export(self.results, self.review)
+        self._run = Run(onEvent or _ignore, self._ending(onFinished))
+        self._run.start(export.writing(Path(folder)), 1, lambda: ["report", Path(folder).absolute()])
 
     # --- Build -------------------------------------------------------------------------------------------------------
 
-    def build(self, trainingNodes, referenceFolder, subjects=None, plane="axial"):
-        """Build a reference from training volume nodes; returns its folder."""
-        self._wait(self.startBuilding, trainingNodes, referenceFolder, subjects, plane)
+    def build(self, training, referenceFolder, subjects=None, plane="axial", **encoder):
+        """Build a reference from training volumes; returns its folder."""
+        self._wait(self.startBuilding, training, referenceFolder, subjects, plane, **encoder)
         return Path(referenceFolder)
 
     def startBuilding(
-        self, trainingNodes, referenceFolder, subjects=None, plane="axial", onEvent=None, onFinished=None
-    ):
-        """Begin to build. ``subjects``: one a node; else the subject hierarchy's patients, else every node its own."""
-        folder = self._begin(referenceFolder)
-        try:
-            subjects = subjects or [_patient(node) for node in trainingNodes]
-            training, table = self._write(folder / "training", trainingNodes, subjects)
-        except BaseException:
-            self._end()
-            raise
+        self, training, referenceFolder, subjects=None, plane="axial", encoder="spectral", weights=None, device="auto",
+        onEvent=None, onFinished=None,
+    ):  # fmt: skip
+        """Begin to build.
 
-        def finish():
+        ``subjects``: of nodes, one a node (else the subject hierarchy's patients, else every node its own); of files, a
+        table or a pattern, as on the command line.
+        """
+        of = None if _areFiles(training) else subjects or [patientOf(node) for node in training]
+        run, volumes, writing = self._begin(training, referenceFolder, of, onEvent, onFinished)
+
+        def command():
+            target = ["--out", Path(referenceFolder).absolute(), "--plane", plane, "--encoder", encoder]
+            pattern = ["--subjects", subjects] if subjects and _areFiles(training) else []
+            return ["build", _source(training, volumes), *target, *pattern, *_encoder(weights, device)]
+
+        def showing():
+            yield
             parameter = self.getParameterNode()
             parameter.referenceFolder, parameter.plane = Path(referenceFolder), plane
-            parameter.trainingVolumes = _present(training.written)
-            TrainingVolumes(referenceFolder).mark(training.written)
+            if not _areFiles(training):
+                parameter.trainingVolumes = _present(volumes.written)
+                TrainingVolumes(referenceFolder).mark(volumes.written)
 
-        arguments = ["build", table, "--out", Path(referenceFolder).absolute(), "--plane", plane]
-        self._start(arguments, training, finish, onEvent, onFinished)
+        run.start(writing, _count(training), command, showing)
+
+    def startPreview(self, path, onEvent=None, onFinished=None):
+        """Begin to look through a folder or table; the ``done`` event says what is there, ``skipped`` events what not.
+
+        What is in the scene is told at once by :class:`ScenePreview`.
+        """
+        self._check()
+        self._run = Run(onEvent or _ignore, self._ending(onFinished))
+        self._run.start(iter(()), 0, lambda: ["preview", Path(path).absolute()])
+
+    @staticmethod
+    def previewOf(nodes):
+        """What would be made of volume nodes."""
+        return ScenePreview(nodes)
+
+    @staticmethod
+    def chosen(path):
+        """The path, or None where the user chose none."""
+        return _chosen(path)
+
+    @staticmethod
+    def describeReference(folder):
+        """A reference in one line; what is wrong with the folder where it is none; empty where none is chosen."""
+        if not _chosen(folder):
+            return ""
+        if not Path(folder).exists():
+            return _("Nothing is there yet: build a reference, or choose another folder.")
+        try:
+            manifest = read_manifest(Path(folder))
+        except MemorizationIndexError as error:
+            return str(error)
+        return _("{encoder}, {plane}: {subjects} subjects, {volumes} volumes, {slices} slices").format(
+            encoder=manifest["encoder"]["name"], plane=manifest["plane"], **manifest["counts"]
+        )
+
+    @staticmethod
+    def isPartlyBuilt(referenceFolder):
+        """Whether a stopped build from files would go on."""
+        folder = _chosen(referenceFolder)
+        return folder is not None and folder.with_name(f".{folder.name}.building").is_dir()
 
     # --- The run -----------------------------------------------------------------------------------------------------
 
     def stop(self):
-        """Stop the running worker; returns at once, ``onFinished("stopped", "")`` follows."""
-        if self._job:
-            self._job.stop()
+        """Stop what is running; returns at once, ``onFinished("stopped", "")`` follows."""
+        if self._run:
+            self._run.stop()
 
     def wait(self):
-        """Return when no worker is running."""
-        if self._job:
-            self._job.wait()
+        """Return when nothing is running."""
+        while self._run:
+            self._run.wait()
 
-    def _begin(self, referenceFolder):
+    def _check(self):
         if self.busy:
             raise MemorizationIndexError(_("A run is going on; wait for it or stop it first."))
         if self.installer.missing():
             raise MemorizationIndexError(self.installer.consentLine())
+
+    def _begin(self, volumes, referenceFolder, subjects, onEvent, onFinished):
+        """A run that is not started yet, the writer of its volumes, and the generator that writes them."""
+        self._check()
         if not _chosen(referenceFolder):
             raise MemorizationIndexError(_("No reference is chosen; choose the folder of one, or build one."))
-        self._folder = Path(tempfile.mkdtemp(prefix="MemorizationIndex-", dir=slicer.app.temporaryPath))
-        return self._folder
+        if _areFiles(volumes) and not _chosen(volumes):
+            raise MemorizationIndexError(_("No folder or table is chosen; choose the one that has the volumes."))
+        run = self._run = Run(lambda event: self._handle(event, writer, onEvent), self._ending(onFinished))
+        writer = VolumeWriter(run.folder / "volumes")
+        return run, writer, iter(()) if _areFiles(volumes) else writer.writing(volumes, subjects)
 
-    def _write(self, folder, nodes, subjects=None):
-        """Write volumes for the worker: the writer and the path of the table it wrote."""
-        writer = VolumeWriter(folder)
-        table = writer.write(nodes, subjects)
-        if not writer.written:
-            reasons = " ".join(writer.skipped.values())
-            raise MemorizationIndexError(reasons or _("No volume is chosen; choose at least one."))
-        return writer, table
+    @staticmethod
+    def _handle(event, writer, onEvent):
+        if event["event"] == "skipped":
+            writer.skip(Path(event["path"]), event["reason"])
+        if onEvent:
+            onEvent(event)
 
-    def _trainingRoot(self, folder, trainingNodes, trainingFolder):
-        """Where the worker finds the training images: the user's folder, or what is in the scene, else as built."""
-        if _chosen(trainingFolder):
-            return ["--training-root", Path(trainingFolder).absolute()]
-        if not trainingNodes:
-            return []
-        VolumeWriter(folder / "training").writeNamed(trainingNodes)
-        return ["--training-root", folder / "training"]
-
-    def _start(self, arguments, writer, finish, onEvent, onFinished):
-        def handleEvent(event):
-            if event["event"] == "skipped":
-                writer.skip(Path(event["path"]), event["reason"])
-            if onEvent:
-                onEvent(event)
-
-        def handleFinish(outcome, message):
-            if outcome == "done":
-                outcome, message = _attempt(finish)
-            self._end()
+    def _ending(self, onFinished):
+        def handle(outcome, message):
+            self._run = None
             if onFinished:
                 onFinished(outcome, message)
 
-        self._job = Job(handleEvent, handleFinish)
-        self._observer = slicer.mrmlScene.AddObserver(slicer.mrmlScene.StartCloseEvent, lambda *_event: self.stop())
-        paths = [str(_MODULE_FOLDER), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        command = ["-m", "memorization_index", *arguments, "--json", "--watch-stdin"]
-        self._job.start(shutil.which("PythonSlicer") or "PythonSlicer", command, environment, self._folder)
+        return handle
 
-    def _end(self):
-        if self._observer is not None:
-            slicer.mrmlScene.RemoveObserver(self._observer)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._job, self._folder, self._observer = None, None, None
+    def _forget(self):
+        self._run.discard()
+        self._run = None
 
-    def _wait(self, start, *arguments):
+    def _wait(self, start, *arguments, **options):
         outcome = []
-        start(*arguments, onFinished=lambda *result: outcome.append(result))
+        start(*arguments, onFinished=lambda *result: outcome.append(result), **options)
         self.wait()
         [(state, message)] = outcome
         if state != "done":
             raise MemorizationIndexError(message or _("The run was stopped."))
+
+
+def _ignore(_event):
+    """Nobody wants to know."""
 
 
 def _chosen(folder):
@@ -199,23 +274,47 @@ def _chosen(folder):
     return None if folder is None or Path(folder) == Path() else Path(folder)
 
 
+def _areFiles(volumes):
+    return isinstance(volumes, (str, Path))
+
+
+def _count(volumes):
+    return 0 if _areFiles(volumes) else len(volumes)
+
+
+def _source(volumes, writer):
+    """What the worker reads: the user's folder or table, or the table of what was written."""
+    if _areFiles(volumes):
+        return Path(volumes).absolute()
+    if not writer.written:
+        reasons = " ".join(writer.skipped.values())
+        raise MemorizationIndexError(reasons or _("No volume is chosen; choose at least one."))
+    return writer.table
+
+
+def _encoder(weights, device):
+    return [*(["--weights", Path(weights).absolute()] if _chosen(weights) else []), "--device", device]
+
+
+def _oneAfterAnother(first, second):
+    """Two generators of how many volumes are written; the second adds none to the user's."""
+    done = 0
+    for done in first:
+        yield done
+    for _more in second:
+        yield done
+
+
 def _present(nodes):
     """The nodes of ``{name: node}`` that are still in the scene."""
     return [node for node in nodes.values() if slicer.mrmlScene.IsNodePresent(node)]
 
 
-def _attempt(finish):
-    """Put a finished run's results into the scene: an outcome like a job's."""
+def _load(path, name):
+    """Load a volume file without showing it."""
     try:
-        finish()
-    except (OSError, ValueError, KeyError) as error:
-        return "failed", _("The results cannot be read: {reason}").format(reason=error)
-    return "done", ""
-
-
-def _patient(node):
-    """The patient that the subject hierarchy puts a volume under, or None."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    item = hierarchy.GetItemByDataNode(node)
-    patient = hierarchy.GetItemAncestorAtLevel(item, "Patient") if item else 0
-    return hierarchy.GetItemName(patient) if patient else None
+        return slicer.util.loadVolume(str(path), {"name": name, "show": False})
+    except RuntimeError as error:
+        raise MemorizationIndexError(
+            _("{path}: Slicer cannot read this volume; check that the file is still there.").format(path=path)
+        ) from error

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTableNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTableNode, vtkMRMLTextNode
 from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
 
 
@@ -11,10 +11,30 @@ from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
 class Parameter:
     """The module's parameter node. An empty path means: not chosen."""
 
+    # Reference
     referenceFolder: Path
-    trainingFolder: Path
-    plane: Annotated[str, Choice(["axial", "coronal", "sagittal", "native"])] = "axial"
-    volumes: list[vtkMRMLScalarVolumeNode]
+    trainingSource: Annotated[str, Choice(["scene", "files"])] = "scene"
     trainingVolumes: list[vtkMRMLScalarVolumeNode]
+    trainingFiles: Path
+    plane: Annotated[str, Choice(["axial", "coronal", "sagittal", "native"])] = "axial"
+    # Examine
+    source: Annotated[str, Choice(["scene", "hierarchy", "files"])] = "scene"
+    volumes: list[vtkMRMLScalarVolumeNode]
+    files: Path
+    # Results
     volumeTable: vtkMRMLTableNode
     sliceTable: vtkMRMLTableNode
+    alignmentTable: vtkMRMLTableNode
+    resultFiles: vtkMRMLTextNode
+    decisionTable: vtkMRMLTableNode
+    reader: str
+    exportFolder: Path
+    # Display
+    overlay: bool = True
+    compare: Annotated[str, Choice(["off", "side by side", "blink", "checkerboard", "difference"])] = "off"
+    matchWindowLevel: bool = True
+    # Advanced
+    trainingFolder: Path
+    encoder: Annotated[str, Choice(["spectral", "mri-core"])] = "spectral"
+    weights: Path
+    device: str = "auto"

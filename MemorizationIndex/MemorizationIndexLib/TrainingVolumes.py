@@ -6,6 +6,7 @@ from pathlib import Path
 
 import slicer
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.verification import below
 from slicer.i18n import tr as _
 
 _NAME, _REFERENCE = "MemorizationIndex.TrainingVolume", "MemorizationIndex.TrainingReference"
@@ -66,7 +67,7 @@ class TrainingVolumes:
         with (self.folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
             rows = {row["volume"]: row for row in csv.DictReader(file)}
         stored = Path(rows[name]["path"] if name in rows else name)
-        path = _below(trainingFolder, stored) if trainingFolder else stored
+        path = below(Path(trainingFolder), stored) if trainingFolder else stored
         if not path.is_file():
             raise MemorizationIndexError(
                 _(
@@ -74,10 +75,3 @@ class TrainingVolumes:
                 ).format(name=name, path=path)
             )
         return path
-
-
-def _below(folder, stored):
-    """The file below ``folder`` whose path ends with the longest tail of the ``stored`` path."""
-    parts = stored.parts[1:] if stored.is_absolute() else stored.parts
-    tails = (Path(folder).joinpath(*parts[start:]) for start in range(len(parts)))
-    return next((path for path in tails if path.is_file()), Path(folder) / stored.name)

@@ -1,30 +1,36 @@
-"""The panel. It shows the parameter node, starts and stops runs; it computes nothing."""
+"""The panel. It shows the parameter node and hands on what the user does; it computes nothing."""
 
-import qt
-import slicer
 import vtk
-from memorization_index.errors import MemorizationIndexError
-from slicer.i18n import tr as _
 
-from .Results import Results
+from .AdvancedPanel import AdvancedPanel
+from .DisplayPanel import DisplayPanel
+from .ExaminePanel import ExaminePanel
+from .ReferencePanel import ReferencePanel
+from .ResultsPanel import ResultsPanel
+from .RunPanel import RunPanel
+from .Shortcuts import Shortcuts
 
 
 class Widget:
-    """Ties the form ``ui`` to the ``logic`` and to the scene's parameters.
+    """Ties the form ``ui`` (its root: ``form``) to the ``logic`` and to the scene's parameters, section by section.
 
     It is tied to the parameter node for as long as a scene is open, not only while the panel is shown: ``connectGui``
     of Slicer 5.10 cannot be undone, so that every further connection would stay.
     """
 
-    def __init__(self, ui, logic):
+    def __init__(self, ui, logic, form):
         self.ui, self.logic = ui, logic
-        self._parameter, self._guiTag, self._observer, self._updating = None, None, None, False
-        ui.applyButton.connect("clicked()", self.onApply)
-        ui.buildButton.connect("clicked()", self.onBuild)
+        self._parameter, self._guiTag, self._observer = None, None, None
+        self.run = RunPanel(ui, logic, self.update)
+        self.display = DisplayPanel(ui, logic, self.run, self.onJump)
+        self.results = ResultsPanel(ui, logic, self.run, self.display.show)
+        self.reference = ReferencePanel(ui, logic, self.run)
+        self.examine = ExaminePanel(ui, logic, self.run, self.onScored)
+        actions = self._actions()
+        self.shortcuts = Shortcuts(form, actions)
+        self.advanced = AdvancedPanel(ui, Shortcuts.texts(actions))
+        self._sections = (self.reference, self.examine, self.results, self.display, self.advanced)
         ui.installButton.connect("clicked()", self.onInstall)
-        ui.loadMatchButton.connect("clicked()", self.onLoadMatch)
-        ui.volumeSelector.connect("checkedNodesChanged()", self.onChecked)
-        ui.trainingSelector.connect("checkedNodesChanged()", self.onChecked)
         self.update()
 
     # --- The scene ---------------------------------------------------------------------------------------------------
@@ -35,6 +41,8 @@ class Widget:
         if self._parameter is None or self._parameter.parameterNode is not parameter.parameterNode:
             self.detach()
             self._parameter = parameter
+            for section in self._sections:
+                section.parameter = parameter
             self._guiTag = parameter.connectGui(self.ui)
             self._observer = parameter.AddObserver(vtk.vtkCommand.ModifiedEvent, self.onParameterModified)
         self.update()
@@ -45,132 +53,59 @@ class Widget:
             self._parameter.disconnectGui(self._guiTag)
             self._parameter.RemoveObserver(self._observer)
         self._parameter = None
-        self.ui.volumeTableView.setMRMLTableNode(None)
+        for section in self._sections:
+            section.parameter = None
+        self.results.detach()
+        self.display.detach()
 
     def cleanup(self):
         """Stop what is running and wait for its end, which comes within seconds."""
         self.logic.stop()
         self.logic.wait()
         self.detach()
+        self.shortcuts.cleanup()
+        self.advanced.cleanup()
 
     def onParameterModified(self, _caller, _event):
         """The scene's parameters were changed, by whomever."""
         self.update()
 
-    def onChecked(self):
-        """Keep the user's choice of volumes in the scene."""
-        if self._parameter is None or self._updating:
-            return
-        with slicer.util.NodeModify(self._parameter):
-            self._parameter.volumes = _checked(self.ui.volumeSelector)
-            self._parameter.trainingVolumes = _checked(self.ui.trainingSelector)
-
     def update(self):
         """Bring the form up to date with the parameters and the state of the run."""
-        ui, parameter, busy = self.ui, self._parameter, self.logic.busy
-        if parameter is not None:
-            self._updating = True
-            _check(ui.volumeSelector, parameter.volumes)
-            _check(ui.trainingSelector, parameter.trainingVolumes)
-            self._updating = False
-            if ui.volumeTableView.mrmlTableNode() is not parameter.volumeTable:
-                ui.volumeTableView.setMRMLTableNode(parameter.volumeTable)
         missing = self.logic.installer.consentLine()
-        ui.installLabel.text = missing
-        ui.installLabel.visible = ui.installButton.visible = bool(missing)
-        ready = parameter is not None and not missing
-        ui.applyButton.text = _("Stop") if busy else _("Apply")
-        ui.applyButton.enabled = busy or (ready and bool(_checked(ui.volumeSelector)))
-        ui.buildButton.enabled = ready and not busy and bool(_checked(ui.trainingSelector))
-        ui.loadMatchButton.enabled = ready and not busy and parameter.volumeTable is not None
-        ui.progressBar.visible = busy
+        self.ui.installLabel.text = missing
+        self.ui.installLabel.visible = self.ui.installButton.visible = bool(missing)
+        self.run.update()
+        if self._parameter is not None:
+            for section in self._sections:
+                section.update()
 
     # --- What the user does ------------------------------------------------------------------------------------------
-
-    def onApply(self):
-        """Start to score, or stop what is running."""
-        if self.logic.busy:
-            self.ui.statusLabel.text = _("Stopping…")
-            self.logic.stop()
-            return
-        parameter = self._parameter
-        self._run(
-            self.logic.startScoring,
-            _checked(self.ui.volumeSelector),
-            parameter.referenceFolder,
-            parameter.trainingFolder,
-        )
-
-    def onBuild(self):
-        """Build a reference from the chosen training volumes."""
-        parameter = self._parameter
-        self._run(
-            self.logic.startBuilding,
-            _checked(self.ui.trainingSelector),
-            parameter.referenceFolder,
-            None,
-            parameter.plane,
-        )
 
     def onInstall(self):
         """Install what is missing, after asking."""
         self.logic.installer.install()
         self.update()
 
-    def onLoadMatch(self):
-        """Load the training volume that the selected row matches."""
-        results = Results(self._parameter)
-        row = self.ui.volumeTableView.currentIndex().row()
-        table = self._parameter.volumeTable
-        node = results.volumes().get(table.GetCellText(row, table.GetColumnIndex("volume"))) if row >= 0 else None
-        if node is None:
-            self.ui.statusLabel.text = _("Select the row of a volume that is in the scene.")
-            return
-        try:
-            match = self.logic.loadMatch(node, self._parameter.trainingFolder)
-        except MemorizationIndexError as error:
-            self.ui.statusLabel.text = str(error)
-        else:
-            self.ui.statusLabel.text = _("Matched training volume: {name}").format(name=match.GetName())
+    def onScored(self):
+        """Show a result that has just come."""
+        self.display.overlay.update()
+        self.results.renew()
 
-    # --- The run -----------------------------------------------------------------------------------------------------
+    def onJump(self, volumeNode, number):
+        """The user clicked a slice in a view's band."""
+        self.results.onJump(volumeNode, number)
 
-    def _run(self, start, *arguments):
-        self.ui.progressBar.maximum = 0
-        self.ui.statusLabel.text = _("Starting…")
-        try:
-            start(*arguments, onEvent=self.onEvent, onFinished=self.onFinished)
-        except MemorizationIndexError as error:
-            self.ui.statusLabel.text = str(error)
-        self.update()
-
-    def onEvent(self, event):
-        """Show what the worker is doing."""
-        if event["event"] != "progress":
-            return
-        self.ui.progressBar.maximum = event["total"]
-        self.ui.progressBar.value = event["done"]
-        text = _("{stage}: {done} of {total} {unit}").format(**event)
-        if event["seconds_left"] is not None:
-            text += _(", {seconds:.0f} s left").format(seconds=event["seconds_left"])
-        self.ui.statusLabel.text = text
-
-    def onFinished(self, outcome, message):
-        """Show how the run ended."""
-        self.ui.statusLabel.text = {"done": _("Done."), "stopped": _("Stopped."), "failed": message}[outcome]
-        self.update()
-
-
-def _checked(selector):
-    """The checked nodes of a selector. (Its own list of nodes does not reach Python in every Slicer.)"""
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [node for node in nodes if selector.checkState(node) == qt.Qt.Checked]
-
-
-def _check(selector, nodes):
-    """Check exactly ``nodes`` (those deleted since are None)."""
-    wanted = [node for node in nodes if node is not None]
-    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        state = qt.Qt.Checked if node in wanted else qt.Qt.Unchecked
-        if selector.checkState(node) != state:
-            selector.setCheckState(node, state)
+    def _actions(self):
+        """What the keys do."""
+        results = self.results
+        return {
+            "nextFlagged": lambda: results.moveFlagged(1),
+            "previousFlagged": lambda: results.moveFlagged(-1),
+            "nextVolume": lambda: results.worklist.move(1),
+            "previousVolume": lambda: results.worklist.move(-1),
+            "overlay": self.display.toggleOverlay,
+            "copy": lambda: results.review.decide("copy"),
+            "notCopy": lambda: results.review.decide("not a copy"),
+            "unsure": lambda: results.review.decide("unsure"),
+        }

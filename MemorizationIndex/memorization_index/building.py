@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,19 +16,23 @@ from memorization_index.bundle import SCHEMA, check_place
 from memorization_index.calibration import MINIMUM_SUBJECTS, Null
 from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Cohort, find_volumes
+from memorization_index.durable import exclusive
 from memorization_index.encoding import Encoded, chosen_plane, encode, shards
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.nulls import NullBuilder, NullResult
 from memorization_index.progress import Progress
+from memorization_index.provenance import timestamp, weights_sha256
+from memorization_index.pseudonyms import Key, check_home, pseudonymized, seal
 from memorization_index.reference import Reference
+from memorization_index.thumbnails import check_kind, make_thumbnails
 from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
-from memorization_index.whitening import SHRINKAGE, Whitening, merged
+from memorization_index.whitening import SHRINKAGE, Whitening
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a reference is built with (see the command line's help)."""
+    """What a reference is built with (see the command line's help); ``key``: pseudonymize with the key in this file."""
 
     subjects: str | Path | None = None
     plane: str = "native"
@@ -40,6 +43,8 @@ class Settings:
     device: str = "auto"
     seed: int = 0
     cache: Path | None = None
+    key: Path | None = None
+    thumbnails: str = "none"
 
 
 def build(
@@ -60,6 +65,11 @@ def build(
         progress.skipped(skipped.path, skipped.reason)
     if not cohort.entries:
         raise MemorizationIndexError("No training image was found; expected at least one, so check the paths.")
+    if settings.key is not None and out is not None:
+        check_home(settings.key, Path(out))
+    key = None if settings.key is None else Key.load_or_make(settings.key)
+    if key is not None:
+        cohort = pseudonymized(cohort, key)
     # Whatever order files are given in, the same reference comes out.
     cohort.entries.sort(key=lambda entry: entry.name)
     plane = chosen_plane(cohort.entries, settings.plane)
@@ -69,13 +79,17 @@ def build(
     target = Path(out).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     workspace = target.with_name(f".{target.name}.building")
-    reference = _build(cohort, plane, describer, settings, workspace, progress)
-    reference.save(target)
-    shutil.rmtree(workspace, ignore_errors=True)
+    with exclusive(workspace):
+        reference = _build(cohort, plane, describer, settings, workspace, progress)
+        if key is not None:
+            seal(reference, key)
+        reference.save(target)
+        shutil.rmtree(workspace, ignore_errors=True)
     return reference
 
 
 def _check(settings: Settings) -> None:
+    check_kind(settings.thumbnails)
     if settings.protocol != "mi-v1":
         raise MemorizationIndexError(f"--protocol {settings.protocol}: is not known; expected 'mi-v1'.")
     if settings.plane not in (*PLANES, "native"):
@@ -107,14 +121,17 @@ def _build(
         np.zeros(0),
     )
     builder = NullBuilder(reference, describer, settings.seed, progress)
-    moments = builder.fold_moments()
-    reference.whitenings = {c: Whitening.fit(merged(list(by.values()))) for c, by in moments.items()}
+    moments = builder.moments()
+    reference.whitenings = {c: Whitening.fit(whole) for c, whole in moments.items()}
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries})
     reference.null, reference.null_ncc = result.null, result.ncc
     reference.features = {c: list(shards(parts)) for c, parts in encoded.features.items()}
     _describe_calibration(reference, result, progress)
     if settings.controls is not None:
         _check_controls(reference, settings, progress)
+    by_name = {entry.name: entry for entry in cohort.entries}
+    reference.thumbnails = make_thumbnails(reference, by_name, settings.thumbnails, progress)
+    reference.manifest["thumbnails"] = settings.thumbnails
     return reference
 
 
@@ -124,7 +141,7 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
         "kind": "memorization-index reference",
         "schema": SCHEMA,
         "version": __version__,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": timestamp(),
         "protocol": settings.protocol,
         "plane": plane,
         "seed": settings.seed,
@@ -132,6 +149,7 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
             "name": describer.name,
             "fingerprint": describer.fingerprint,
             "weights": None if settings.weights is None else str(Path(settings.weights).absolute()),
+            "weights_sha256": weights_sha256(settings.weights or _folder_of(settings.encoder)),
             "channels": dict(describer.dimensions),
         },
         "parameters": {"shrinkage": SHRINKAGE, "views": len(describer.views())},
@@ -145,6 +163,11 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
         "subjects_from": cohort.subject_sources,
         "skipped": [asdict(s) for s in skipped],
     }
+
+
+def _folder_of(encoder: str) -> str | None:
+    """The folder that holds the weights of an ``hf:`` encoder."""
+    return encoder.removeprefix("hf:") if encoder.startswith("hf:") else None
 
 
 def _describe_calibration(reference: Reference, result: NullResult, progress: Progress) -> None:

@@ -1,7 +1,7 @@
 """What slices are described by: one or more *channels*, each with a whitening and a null of its own (METHOD §3).
 
-A describer turns the slices of a volume into the features of its channels. The embedded one has the single channel
-``spectral``; a foundation model adds two for each of its layers, pooled over the whole slice and over a 4×4 grid.
+A describer turns the slices of a volume into the features of its channels. The embedded one has ``spectral`` and
+``layout``; a foundation model adds two for each of its layers, pooled over the whole slice and over a 4×4 grid.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from memorization_index import spectral
+from memorization_index import layout, spectral
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.volumes import SliceStack, square_images
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 #: Features by channel, in the precision they are stored with; a query that is a copy then stays an exact copy.
 Features = dict[str, NDArray[np.float16]]
 
-SPECTRAL = "spectral"
+SPECTRAL, LAYOUT = "spectral", "layout"
+#: The mirrored view's place in ``spectral.views()``.
+_MIRRORED = 1
 #: Cells along one side of the layout-keeping pooling.
 GRID = 4
 #: Side of the square images that a foundation model is given.
@@ -54,38 +56,58 @@ class Describer(Protocol):
         """Features ``(n, views, D)`` of the channels that search every view (``spectral``)."""
         ...
 
-    def describe_chosen(self, stack: SliceStack, views: NDArray[np.int64]) -> Features:
-        """Features ``(n, k, D)`` of the other channels, under the views ``(n, k)`` that are chosen for each slice."""
+    def describe_chosen(self, stack: SliceStack, found: NDArray[np.int64]) -> Chosen:
+        """The other channels' features, under views chosen by what ``spectral`` found: views ``(n, c)``, best first."""
         ...
 
 
-class SpectralDescriber:
-    """The embedded describer: no weights, no torch (see :mod:`memorization_index.spectral`)."""
+#: Features ``(n, k, D)`` by channel, with the views ``(n, k)`` that they are under.
+Chosen = dict[str, tuple[NDArray[np.float16], NDArray[np.int64]]]
+
+
+class EmbeddedDescriber:
+    """The embedded describer: no weights, no torch (see :mod:`.spectral` and :mod:`.layout`).
+
+    ``layout`` sees a slice as it is, mirrored, and both turned by 180°; and under the views that ``spectral`` found for
+    its candidates, with their half turns (which ``spectral`` cannot tell apart).
+    """
 
     name = SPECTRAL
-    fingerprint = "spectral-1"
-    dimensions: Mapping[str, int] = {SPECTRAL: spectral.DIMENSION}
-    cells: Mapping[str, int] = {SPECTRAL: 1}
+    fingerprint = "spectral-2"
+    dimensions: Mapping[str, int] = {SPECTRAL: spectral.DIMENSION, LAYOUT: layout.DIMENSION}
+    cells: Mapping[str, int] = {SPECTRAL: 1, LAYOUT: 1}
 
     def views(self) -> list[spectral.View]:
-        """All views of the spectral descriptor."""
-        return spectral.views()
+        """The spectral views, then the same with a half turn."""
+        return [*spectral.views(), *(view.half_turned() for view in spectral.views())]
 
     def describe(self, stack: SliceStack) -> Features:
-        """Features ``(n, 435)``."""
-        return {SPECTRAL: spectral.describe(square_images(stack, spectral.INPUT_SIZE)).astype(np.float16)}
+        """Features ``(n, 435)`` and ``(n, 1024)``."""
+        images = square_images(stack, spectral.INPUT_SIZE)
+        return {
+            SPECTRAL: spectral.describe(images).astype(np.float16),
+            LAYOUT: layout.describe(images).astype(np.float16),
+        }
 
     def describe_views(self, stack: SliceStack) -> Features:
-        """Features ``(n, views, 435)``."""
+        """Features ``(n, views, 435)`` of ``spectral``."""
         return {SPECTRAL: spectral.describe_views(square_images(stack, spectral.INPUT_SIZE)).astype(np.float16)}
 
-    def describe_chosen(self, stack: SliceStack, views: NDArray[np.int64]) -> Features:
-        """No further channels."""
-        return {}
+    def describe_chosen(self, stack: SliceStack, found: NDArray[np.int64]) -> Chosen:
+        """Features ``(n, 4 + 2·c, 1024)`` of ``layout``."""
+        half = len(spectral.views())
+        plain = np.array([0, _MIRRORED, half, half + _MIRRORED], np.int64)
+        chosen = np.concatenate([np.broadcast_to(plain, (len(found), 4)), found, found + half], axis=1)
+        images, views = square_images(stack, spectral.INPUT_SIZE), self.views()
+        features = np.empty((*chosen.shape, layout.DIMENSION), np.float16)
+        for view in np.unique(chosen):
+            slices, places = np.nonzero(chosen == view)
+            features[slices, places] = layout.describe(images[slices], views[view])
+        return {LAYOUT: (features, chosen)}
 
 
 class EncoderDescriber:
-    """``spectral`` and the layers of a foundation model, each pooled globally and 4×4.
+    """The embedded channels and the layers of a foundation model, each pooled globally and 4×4.
 
     A forward pass costs a thousand times what a spectral view costs, so the network does not see every view: it sees
     the slice as it is, and under the view that ``spectral`` found best and its half turn (which ``spectral`` cannot
@@ -94,10 +116,10 @@ class EncoderDescriber:
 
     def __init__(self, encoder: Encoder, cache: Path | None) -> None:
         self.name, self._encoder, self._cache = encoder.name, encoder, cache
-        self.fingerprint = hashlib.sha256(f"{SpectralDescriber.fingerprint}+{encoder.fingerprint}".encode()).hexdigest()
-        self._spectral = SpectralDescriber()
+        self.fingerprint = hashlib.sha256(f"{EmbeddedDescriber.fingerprint}+{encoder.fingerprint}".encode()).hexdigest()
+        self._embedded = EmbeddedDescriber()
         widths = {layer: grid.shape[-1] for layer, grid in self._grids(np.zeros((1, 8, 8), np.float32)).items()}
-        dimensions, cells = {SPECTRAL: spectral.DIMENSION}, {SPECTRAL: 1}
+        dimensions, cells = dict(self._embedded.dimensions), dict(self._embedded.cells)
         for layer, width in widths.items():
             dimensions |= {f"{layer}.mean": width, f"{layer}.grid{GRID}": width * GRID**2}
             cells |= {f"{layer}.mean": 1, f"{layer}.grid{GRID}": GRID**2}
@@ -105,23 +127,26 @@ class EncoderDescriber:
         self.cells: Mapping[str, int] = cells
 
     def views(self) -> list[spectral.View]:
-        """The spectral views, then the same with a half turn."""
-        return [*spectral.views(), *(view.half_turned() for view in spectral.views())]
+        """Those of the embedded describer."""
+        return self._embedded.views()
 
     def describe(self, stack: SliceStack) -> Features:
         """Features ``(n, D)`` of all channels."""
-        return {**self._spectral.describe(stack), **self._encoded(square_images(stack, _ENCODED_SIZE))}
+        return {**self._embedded.describe(stack), **self._encoded(square_images(stack, _ENCODED_SIZE))}
 
     def describe_views(self, stack: SliceStack) -> Features:
         """Features ``(n, views, 435)`` of ``spectral``."""
-        return self._spectral.describe_views(stack)
+        return self._embedded.describe_views(stack)
 
-    def describe_chosen(self, stack: SliceStack, views: NDArray[np.int64]) -> Features:
-        """Features ``(n, k, D)`` of the network's channels."""
+    def describe_chosen(self, stack: SliceStack, found: NDArray[np.int64]) -> Chosen:
+        """Features of ``layout`` and ``(n, 3, D)`` of the network's channels."""
+        best = found[:, 0]
+        chosen = np.stack([np.zeros_like(best), best, best + len(spectral.views())], axis=1)
         images = square_images(stack, _ENCODED_SIZE)
-        all_views = self.views()
-        flat = np.stack([viewed(images[i], all_views[v]) for i in range(len(images)) for v in views[i]])
-        return {c: f.reshape(*views.shape, -1) for c, f in self._encoded(flat).items()}
+        views = self.views()
+        flat = np.stack([viewed(images[i], views[v]) for i in range(len(images)) for v in chosen[i]])
+        encoded = {c: (f.reshape(*chosen.shape, -1), chosen) for c, f in self._encoded(flat).items()}
+        return {**self._embedded.describe_chosen(stack, found), **encoded}
 
     def _encoded(self, images: NDArray[np.float32]) -> Features:
         """Features of pictures, each from the cache where it is there."""
@@ -135,7 +160,9 @@ class EncoderDescriber:
             for row, key in enumerate(missing):
                 known[key] = {channel: values[row] for channel, values in computed.items()}
                 _store(self._cache, key, known[key])
-        return {c: np.stack([known[key][c] for key in keys]) for c in self.dimensions if c != SPECTRAL}
+        return {
+            c: np.stack([known[key][c] for key in keys]) for c in self.dimensions if c not in self._embedded.dimensions
+        }
 
     def _computed(self, images: NDArray[np.float32]) -> Features:
         result: Features = {}
@@ -178,7 +205,7 @@ def make_describer(encoder: str, weights: str | Path | None, device: str, cache:
     if encoder == SPECTRAL:
         if weights is not None:
             raise MemorizationIndexError("--weights: the embedded encoder 'spectral' has none; leave the option out.")
-        return SpectralDescriber()
+        return EmbeddedDescriber()
     from memorization_index.encoders import load_encoder
 
     # A Hugging Face folder says itself which size its network takes.

@@ -1,4 +1,4 @@
-"""The command line: ``memorization-index build · score · verify · report · encoders · demo``."""
+"""The command line: ``memorization-index build · score · preview · verify · report · encoders · devices · demo``."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memorization_index._version import __version__
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
 
-DONE, WRONG_USE, COPIES_FOUND, STOPPED = 0, 2, 3, 130
+if TYPE_CHECKING:
+    from memorization_index.gate import Gate
+    from memorization_index.pseudonyms import Key
+    from memorization_index.reference import Reference
+
+DONE, WRONG_USE, CONDITION_MET, STOPPED = 0, 2, 3, 130
 
 _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
-  3  copies found and --fail-on copy given
+  3  a condition of --fail-on is met
   130  stopped"""
 
 
@@ -110,9 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check every file of a reference against its checksum")
     verify.add_argument("reference", metavar="REF", type=Path)
     verify.set_defaults(run=_verify)
-    report = commands.add_parser("report", help="write report.html of a result again")
-    report.add_argument("result", metavar="DIR", type=Path)
-    report.set_defaults(run=_report)
+    _add_report(commands)
+    _add_preview(commands)
     encoders = commands.add_parser("encoders", help="list the encoders, or check a file of weights")
     encoders.add_argument("--check", metavar="FILE", help="say what a checkpoint holds and whether mri-core can use it")
     encoders.set_defaults(run=_encoders)
@@ -143,6 +147,16 @@ def _add_build(commands: Any) -> None:
     build.add_argument("--weights", metavar="FILE", help="weights of the encoder")
     build.add_argument("--protocol", default="mi-v1", metavar="NAME", help="mi-v1 (default)")
     build.add_argument("--controls", metavar="PATH", help="real scans that were never trained on, to check the null")
+    build.add_argument("--pseudonymize", action="store_true", help="keep names, paths and fingerprints out of REF")
+    build.add_argument(
+        "--key", metavar="FILE", help="pseudonymize with the key in FILE, which stays home (default: REF.key)"
+    )
+    build.add_argument(
+        "--thumbnails",
+        choices=("none", "blurred", "full"),
+        default="none",
+        help="pictures of slices in REF (default none)",
+    )
     build.add_argument("--seed", type=int, default=0, help="seed of folds and sampling (default 0)")
     _add_common(build)
     build.set_defaults(run=_build)
@@ -154,10 +168,38 @@ def _add_score(commands: Any) -> None:
     score.add_argument("queries", metavar="QUERY", nargs="+", help="files, folders, or CSV/TSV tables")
     score.add_argument("--out", metavar="DIR", required=True, help="folder to write the result to")
     score.add_argument("--training-root", metavar="DIR", help="where the training volumes are now, if they were moved")
+    score.add_argument("--key", metavar="FILE", help="key of a pseudonymized reference, to find its volumes again")
+    score.add_argument(
+        "--pseudonymize",
+        action="store_true",
+        help="keep the images' names out of the result too (key default: DIR.key)",
+    )
     score.add_argument("--weights", metavar="FILE", help="weights of the reference's encoder, if they were moved")
-    score.add_argument("--fail-on", choices=("copy",), help="exit with 3 when a volume's verdict is copy")
+    score.add_argument(
+        "--fail-on",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="exit with 3 when a volume meets it: exact, copy, 'altered copy', suspicious, p:0.05, q:0.1, …",
+    )
+    score.add_argument(
+        "--keep-paths", action="store_true", help="write where files lie into the result (default: their names alone)"
+    )
     _add_common(score)
     score.set_defaults(run=_score)
+
+
+def _add_preview(commands: Any) -> None:
+    preview = commands.add_parser(
+        "preview", help="say what build or score would read: volumes, subjects, what is skipped"
+    )
+    preview.add_argument("images", metavar="PATH", nargs="+", help="files, folders, or CSV/TSV tables")
+    preview.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
+    _add_for_programs(preview)
+    preview.set_defaults(run=_preview)
+    devices = commands.add_parser("devices", help="list the devices that a deep encoder can use here")
+    _add_for_programs(devices)
+    devices.set_defaults(run=_devices)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -180,11 +222,25 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.set_defaults(run=_evaluate)
 
 
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser("report", help="write the report of a result again, with the reader's decisions")
+    report.add_argument("result", metavar="DIR", type=Path)
+    report.add_argument(
+        "--decisions", metavar="FILE", type=Path, help="the reader's decisions (default: decisions.csv in DIR, if any)"
+    )
+    report.add_argument("--pdf", action="store_true", help="write report.pdf as well (needs the extra 'pdf')")
+    report.set_defaults(run=_report)
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device of a deep encoder: auto, cpu, cuda (default auto)")
     parser.add_argument(
         "--cache", metavar="DIR", help="keep a deep encoder's features here, so that none is made twice"
     )
+    _add_for_programs(parser)
+
+
+def _add_for_programs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON lines on standard output, for programs")
     parser.add_argument("--watch-stdin", action="store_true", help="end when standard input closes, for programs")
 
@@ -205,6 +261,8 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         device=options.device,
         seed=options.seed,
         cache=options.cache,
+        key=_key_of(options),
+        thumbnails=options.thumbnails,
         progress=progress,
     )
     progress.close()
@@ -219,23 +277,44 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
     return DONE
 
 
+def _key_of(options: argparse.Namespace) -> Path | None:
+    """The key's file, where one is named or needed."""
+    if options.key is not None:
+        return Path(options.key)
+    out = Path(options.out)
+    return out.with_name(f"{out.name}.key") if options.pseudonymize else None
+
+
 def _score(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.bundle import check_result_place
+    from memorization_index.durable import exclusive
+    from memorization_index.gate import Gate
     from memorization_index.reference import Reference
 
-    started = time.monotonic()
+    gates = [Gate.parse(text) for text in options.fail_on]
     reference = Reference.open(options.reference)
+    for gate in gates:
+        gate.check(reference.manifest["calibration"])
     check_result_place(Path(options.out))
+    with exclusive(Path(options.out) / "run"):
+        return _score_into(options, reference, gates, progress)
+
+
+def _score_into(options: argparse.Namespace, reference: Reference, gates: list[Gate], progress: Progress) -> int:
+    started = time.monotonic()
+    key = _loaded_key(options) if options.pseudonymize else None
     scores = reference.score(
         options.queries,
         training_root=options.training_root,
         weights=options.weights,
         device=options.device,
         cache=options.cache,
+        key=options.key,
         progress=progress,
     )
-    scores.write(options.out)
+    scores.write(options.out, keep_paths=options.keep_paths, key=key)
     progress.close()
+    met = {gate.text: names for gate in gates if (names := gate.meets(scores))}
     out, verdicts = Path(options.out).absolute(), scores.run["verdicts"]
     if isinstance(progress, JsonProgress):
         values = {"counts": scores.run["counts"], "verdicts": verdicts, "seconds": _since(started)}
@@ -243,7 +322,17 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     else:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
         print(f"{scores.run['counts']['volumes']} volumes: {summary}. Report: {out / 'report.html'}")
-    return COPIES_FOUND if options.fail_on == "copy" and verdicts["copy"] else DONE
+        for text, names in met.items():
+            print(f"--fail-on {text}: met by {len(names)} volumes")
+    return CONDITION_MET if met else DONE
+
+
+def _loaded_key(options: argparse.Namespace) -> Key:
+    from memorization_index.pseudonyms import Key, check_home
+
+    path = _key_of(options) or Path()
+    check_home(path, Path(options.out))
+    return Key.load_or_make(path)
 
 
 def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
@@ -292,18 +381,60 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _report(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.report import FILE, read_decisions, write_pdf, write_report
     from memorization_index.scores import Scores
 
-    path = options.result / "report.html"
     scores = Scores.read(options.result)
+    if options.decisions is not None and not options.decisions.is_file():
+        raise MemorizationIndexError(f"{options.decisions}: does not exist; expected the reader's decisions as CSV.")
+    decisions = read_decisions(options.decisions or options.result / FILE)
+    written = [options.result / "report.html"]
     try:
-        scores.to_html(path)
+        write_report(scores, written[0], decisions)
+        if options.pdf:
+            written.append(options.result / "report.pdf")
+            write_pdf(scores, written[1], decisions)
+    except MemorizationIndexError:
+        raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:  # written by something else than score
         raise MemorizationIndexError(
             f"{options.result}: is not a complete result ({type(error).__name__}: {str(error)[:100]!r}); expected the "
             f"folder that 'memorization-index score' wrote, so score again."
         ) from error
-    print(path.absolute())
+    print("\n".join(str(path.absolute()) for path in written))
+    return DONE
+
+
+def _preview(options: argparse.Namespace, progress: Progress) -> int:
+    from collections import Counter
+
+    from memorization_index.cohort import find_volumes
+
+    cohort = find_volumes(options.images, options.subjects)
+    subjects = Counter(entry.subject for entry in cohort.entries)
+    for skipped in cohort.skipped:
+        progress.skipped(skipped.path, skipped.reason)
+    progress.close()
+    if isinstance(progress, JsonProgress):
+        counts = {"volumes": len(cohort.entries), "subjects": len(subjects), "skipped": len(cohort.skipped)}
+        sources = cohort.subject_sources
+        progress.event(
+            "done", command="preview", counts=counts, sources=sources, subjects=dict(sorted(subjects.items()))
+        )
+    else:
+        print(f"{len(cohort.entries)} volumes of {len(subjects)} subjects; {len(cohort.skipped)} files are skipped")
+        for subject, count in sorted(subjects.items()):
+            print(f"{subject}\t{count}")
+    return DONE
+
+
+def _devices(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.encoders.base import devices
+
+    if isinstance(progress, JsonProgress):
+        progress.event("done", command="devices", devices=devices())
+    else:
+        print("\n".join(devices()))
     return DONE
 
 

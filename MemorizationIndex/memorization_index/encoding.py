@@ -18,6 +18,7 @@ from memorization_index._version import __version__
 from memorization_index.bundle import write_tensors
 from memorization_index.channels import Describer
 from memorization_index.cohort import Entry, Skipped
+from memorization_index.durable import sync
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
@@ -112,11 +113,11 @@ def _prepare(workspace: Path, entries: Sequence[Entry], plane: str, describer: D
     files = [(e.name, e.subject, [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in e.files]) for e in entries]
     plan = hashlib.sha256(json.dumps([__version__, plane, describer.fingerprint, files]).encode()).hexdigest()
     path = workspace / _PLAN
-    if path.exists() and path.read_text() == plan:
+    if path.exists() and path.read_text(encoding="utf-8") == plan:
         return
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir(parents=True)
-    path.write_text(plan)
+    path.write_text(plan, encoding="utf-8")
 
 
 def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: Path, progress: Progress) -> None:
@@ -136,6 +137,7 @@ def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: 
     tensors = {f"{i}.{name}": array for i, (_, arrays) in enumerate(results) for name, array in arrays.items()}
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     write_tensors(beside, tensors or {"none": np.zeros(1)}, {"records": json.dumps([record for record, _ in results])})
+    sync(beside)
     os.replace(beside, path)
 
 

@@ -29,6 +29,10 @@ class Nearest:
     row: NDArray[np.int64]
     view: NDArray[np.int64]
 
+    def first(self, count: int) -> Nearest:
+        """Only the ``count`` nearest."""
+        return Nearest(self.similarity[:, :count], self.row[:, :count], self.view[:, :count])
+
 
 class Index:
     """Search over whitened unit vectors ``(N, d)``."""

@@ -87,17 +87,17 @@ class NullBuilder:
         self.subject = reference.subject_labels
         self.fold = fold_labels([v.subject for v in reference.volumes], seed)
 
-    def fold_moments(self) -> dict[str, dict[int, Moments]]:
-        """Moments of each fold's features, by channel."""
-        row_fold = self.fold[self.slice_volume]
-        result = {}
-        for channel, parts in self.reference.features.items():
-            joined = np.concatenate(parts)
-            cells = self.describer.cells[channel]
-            result[channel] = {int(f): Moments.of(joined[row_fold == f], cells) for f in np.unique(row_fold)}
-        return result
+    def moments(self) -> dict[str, Moments]:
+        """Moments of all features, by channel; merged from those of the folds, so that no order matters."""
+        folds = np.unique(self.fold[self.slice_volume])
+        return {c: merged([self._fold_moments(c, int(f)) for f in folds]) for c in self.reference.features}
 
-    def build(self, moments: dict[str, dict[int, Moments]], entries: dict[str, Entry]) -> NullResult:
+    def _fold_moments(self, channel: str, fold: int) -> Moments:
+        rows = (self.fold == fold)[self.slice_volume]
+        joined = np.concatenate(self.reference.features[channel])
+        return Moments.of(joined[rows], self.describer.cells[channel])
+
+    def build(self, moments: dict[str, Moments], entries: dict[str, Entry]) -> NullResult:
         """Retrieve, verify and collect; without a second subject the null is empty."""
         if len(np.unique(self.subject)) < 2:
             return NullResult(Null.empty(), np.zeros(0))
@@ -106,9 +106,7 @@ class NullBuilder:
         self.progress.begin("building the null", len(chosen), "volumes")
         parts = []
         for fold in sorted({int(self.fold[i]) for i in chosen}):
-            whitenings = {
-                c: Whitening.fit(merged([m for f, m in by.items() if f != fold])) for c, by in moments.items()
-            }
+            whitenings = {c: Whitening.fit(whole - self._fold_moments(c, fold)) for c, whole in moments.items()}
             banks = {c: Index(whitenings[c](np.concatenate(p))) for c, p in self.reference.features.items()}
             retriever = Retriever(whitenings, banks)
             parts += [self._retrieve(i, retriever, entries) for i in chosen if self.fold[i] == fold]

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from memorization_index.verification import Pair, TrainingImages
 
 #: Volumes that get a picture, at most: those judged worst.
-SHOWN = 24
+SHOWN = 200
+#: Volumes that get a picture where fewer are flagged, so that a reader sees what the nearest ones look like.
+_SHOWN_UNFLAGGED = 3
 _VERDICT_ORDER = ("copy", "suspicious", "uncalibrated", "no evidence")
 
 
@@ -55,6 +57,13 @@ def worst_first(volumes: dict[str, NDArray[Any]]) -> list[int]:
     return sorted(range(len(ranks)), key=lambda i: (ranks[i], p[i], -volumes["n_flagged"][i], i))
 
 
+def shown_volumes(volumes: dict[str, NDArray[Any]]) -> list[int]:
+    """Row numbers of the volumes that the report shows: the flagged ones, worst first, or the first few of all."""
+    order = worst_first(volumes)
+    flagged = [i for i in order if volumes["n_flagged"][i] > 0]
+    return flagged[:SHOWN] or order[:_SHOWN_UNFLAGGED]
+
+
 def strongest_slice(slices: dict[str, NDArray[Any]], rows: NDArray[np.int64]) -> int:
     """Of these rows of the slice table, the one whose match is the strongest evidence: by NCC, else by similarity.
 
@@ -75,10 +84,10 @@ def draw(
     reference: Reference,
     training: TrainingImages,
 ) -> Pictures:
-    """Draw the strongest match of each of the worst volumes whose training image can be had."""
+    """Draw the strongest match of each of the shown volumes whose training image can be had."""
     result = Pictures()
     stacks: dict[str, list[NDArray[np.uint8]]] = {"query": [], "training": [], "agreement": []}
-    for volume in worst_first(volumes)[:SHOWN]:
+    for volume in shown_volumes(volumes):
         rows = np.flatnonzero(slices["volume"] == volumes["volume"][volume])
         row = strongest_slice(slices, rows)
         pair = pairs[row]

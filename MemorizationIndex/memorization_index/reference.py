@@ -25,6 +25,7 @@ from memorization_index.bundle import (
     write_tensors,
 )
 from memorization_index.calibration import Null
+from memorization_index.durable import exclusive
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.retrieval import Retriever
@@ -35,13 +36,17 @@ if TYPE_CHECKING:
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
 
+#: Small pictures of the training slices, where the bundle has them.
+THUMBNAILS = "thumbnails.npy"
+
 
 @dataclass
 class Reference:
     """A fitted training set. Made by :meth:`build`, read by :meth:`open`, used by :meth:`score`.
 
     ``slice_volume`` and ``slice_number`` ``(N,)`` say which slice of which volume each row of ``features[channel]``
-    ``(N, D)`` (float16, memory-mapped) is; ``slice_position`` is its relative position in [0, 1].
+    ``(N, D)`` (float16, memory-mapped) is; ``slice_position`` is its relative position in [0, 1]. ``thumbnails`` ``(N,
+    64, 64)`` are small pictures of the slices, where they were asked for.
     """
 
     manifest: dict[str, Any]
@@ -53,6 +58,7 @@ class Reference:
     null: Null
     null_ncc: NDArray[np.float64]
     folder: Path | None = None
+    thumbnails: NDArray[np.uint8] | None = None
     _retriever: Retriever | None = None
 
     @classmethod
@@ -70,13 +76,15 @@ class Reference:
         device: str = "auto",
         seed: int = 0,
         cache: str | Path | None = None,
+        key: str | Path | None = None,
+        thumbnails: str = "none",
         progress: Progress | None = None,
     ) -> Reference:
         """Fit a training set; see :func:`memorization_index.building.build`."""
         from memorization_index.building import Settings, build
 
-        kept = None if cache is None else Path(cache)
-        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed, kept)
+        kept, key = (None if path is None else Path(path) for path in (cache, key))
+        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed, kept, key, thumbnails)
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
     @classmethod
@@ -105,14 +113,17 @@ class Reference:
         weights: str | Path | None = None,
         device: str = "auto",
         cache: str | Path | None = None,
+        key: str | Path | None = None,
         progress: Progress | None = None,
     ) -> Scores:
         """Score query volumes against this reference; see :func:`memorization_index.scoring.score`."""
         from memorization_index.scoring import Options, score
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
-        root, weights, cache = (None if path is None else Path(path) for path in (training_root, weights, cache))
-        return score(self, listed, Options(root, weights, device, cache), progress)
+        root, weights, cache, key = (
+            None if path is None else Path(path) for path in (training_root, weights, cache, key)
+        )
+        return score(self, listed, Options(root, weights, device, cache, key), progress)
 
     @property
     def plane(self) -> str:
@@ -147,20 +158,28 @@ class Reference:
     def save(self, folder: Path) -> None:
         """Write the bundle beside its place and move it there, replacing an older one."""
         folder = folder.resolve()
-        recover(folder)
-        check_place(folder)
-        new = beside(folder)
-        try:
-            self._write(new)
-            write_manifest(new, self.manifest)
-            replace_folder(new, folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        with exclusive(folder, wait=True):
+            recover(folder)
+            check_place(folder)
+            new = beside(folder)
+            try:
+                self._write(new)
+                write_manifest(new, self.manifest)
+                replace_folder(new, folder)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
         self.folder = folder
 
     def _write(self, folder: Path) -> None:
         rows = [
-            [v.name, v.subject, v.files[0], v.fingerprint, v.total, int((self.slice_volume == i).sum())]
+            [
+                v.name,
+                v.subject,
+                v.files[0] if v.files else "",
+                v.fingerprint,
+                v.total,
+                int((self.slice_volume == i).sum()),
+            ]
             for i, v in enumerate(self.volumes)
         ]
         write_csv(folder / "volumes.csv", ["volume", "subject", "path", "fingerprint", "total", "slices"], rows)
@@ -175,6 +194,8 @@ class Reference:
         for channel, shards in self.features.items():
             for i, shard in enumerate(shards):
                 np.save(folder / f"features-{channel}-{i:05d}.npy", shard, allow_pickle=False)
+        if self.thumbnails is not None:
+            np.save(folder / THUMBNAILS, self.thumbnails, allow_pickle=False)
         tensors = {}
         for channel, whitening in self.whitenings.items():
             tensors[f"{channel}.mean"], tensors[f"{channel}.matrix"] = whitening.mean, whitening.matrix
@@ -223,6 +244,11 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
             raise ValueError(f"channel {channel} has features of shape {shape} for {len(table)} slices")
     if len(table) == 0 or not 0 <= table[:, 0].min() <= table[:, 0].max() < len(volumes):
         raise ValueError("slices.csv names volumes that volumes.csv does not have")
+    thumbnails = None
+    if THUMBNAILS in manifest["files"]:
+        thumbnails = np.load(folder / THUMBNAILS, mmap_mode="r", allow_pickle=False)
+        if thumbnails.shape[0] != len(table) or thumbnails.dtype != np.uint8:
+            raise ValueError(f"{THUMBNAILS} has {thumbnails.shape[0]} pictures for {len(table)} slices")
     tensors = load_file(folder / "whitening.safetensors")
     null = load_file(folder / "null.safetensors")
     return Reference(
@@ -235,4 +261,5 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
         Null(null["similarity"], null["subject"], null["volume"], null["position"]),
         null["ncc"],
         folder,
+        thumbnails,
     )

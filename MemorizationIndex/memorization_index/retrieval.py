@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.channels import Describer
+from memorization_index import layout
+from memorization_index.channels import LAYOUT, Describer
 from memorization_index.neighbors import Index, Nearest
 from memorization_index.volumes import SliceStack
 from memorization_index.whitening import Whitening
@@ -18,6 +19,9 @@ Excluded = NDArray[np.bool_] | None
 
 #: How many candidates each channel names.
 CANDIDATES = 3
+#: Channel of the similarity in parts, which has no features of its own: it looks again at ``layout``'s best candidates.
+PART = "layout.part"
+PART_CANDIDATES = 200
 
 
 @dataclass(frozen=True)
@@ -57,34 +61,48 @@ class Retriever:
         scales: Mapping[str, float] | None = None,
     ) -> None:
         self.whitenings, self.banks = whitenings, banks
-        self.scales = scales or dict.fromkeys(whitenings, 1.0)
+        self.scales = scales or {}
 
     def search(self, features: Mapping[str, NDArray[np.floating]], excluded: Excluded = None) -> Retrieved:
         """Search features ``{channel: (n, views, D)}``; training rows where ``excluded`` is true are left out."""
         return joined({c: self._nearest(c, f, excluded) for c, f in features.items()}, self.scales)
 
     def examine(self, describer: Describer, stack: SliceStack, excluded: Excluded = None) -> Retrieved:
-        """Search slices: channels with all views first, then the others under the views that those found."""
-        first = describer.describe_views(stack)
-        found = {c: self._nearest(c, f, excluded) for c, f in first.items()}
-        others = [c for c in self.whitenings if c not in first]
-        if others:
-            best = next(iter(found.values())).view[:, 0]
-            half_turned = best + len(describer.views()) // 2
-            chosen = np.stack([np.zeros_like(best), best, half_turned], axis=1)
-            for channel, features in describer.describe_chosen(stack, chosen).items():
-                nearest = self._nearest(channel, features, excluded)
-                views = np.take_along_axis(chosen, nearest.view, axis=1)
-                found[channel] = Nearest(nearest.similarity, nearest.row, views)
+        """Search slices: channels with all views first, then the others under views that those lead to."""
+        found = {c: self._nearest(c, f, excluded) for c, f in describer.describe_views(stack).items()}
+        leading = next(iter(found.values())).view
+        for channel, (features, views) in describer.describe_chosen(stack, leading).items():
+            whitened = self.whitenings[channel](features)
+            parted = channel == LAYOUT
+            nearest = self.banks[channel].search(whitened, PART_CANDIDATES if parted else CANDIDATES, excluded)
+            if parted:
+                found[PART] = _seen_under(views, self._in_parts(whitened, nearest))
+            found[channel] = _seen_under(views, nearest.first(CANDIDATES))
         return joined(found, self.scales)
+
+    def _in_parts(self, queries: NDArray[np.float32], nearest: Nearest) -> Nearest:
+        """The same candidates ordered by how well parts of them agree, each under the view that it was found under."""
+        bank = self.banks[LAYOUT].vectors
+        similarity = np.full(nearest.row.shape, -1, np.float32)
+        for i, (rows, views) in enumerate(zip(nearest.row, nearest.view, strict=True)):
+            known = rows >= 0
+            similarity[i, known] = layout.part_similarity(queries[i, views[known]], bank[rows[known]])
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, :CANDIDATES]
+        rows, views = np.take_along_axis(nearest.row, order, 1), np.take_along_axis(nearest.view, order, 1)
+        return Nearest(np.take_along_axis(similarity, order, 1), rows, views)
 
     def _nearest(self, channel: str, features: NDArray[np.floating], excluded: Excluded) -> Nearest:
         return self.banks[channel].search(self.whitenings[channel](features), CANDIDATES, excluded)
 
 
+def _seen_under(views: NDArray[np.int64], nearest: Nearest) -> Nearest:
+    """Replace places among a slice's chosen views ``(n, k)`` by the numbers of those views."""
+    return Nearest(nearest.similarity, nearest.row, np.take_along_axis(views, nearest.view, axis=1))
+
+
 def joined(found: dict[str, Nearest], scales: Mapping[str, float]) -> Retrieved:
     """One similarity for every slice from what its channels found, and their candidates, the strongest first."""
-    scaled = {c: Nearest(rescaled(n.similarity, scales[c]), n.row, n.view) for c, n in found.items()}
+    scaled = {c: Nearest(rescaled(n.similarity, scales.get(c, 1.0)), n.row, n.view) for c, n in found.items()}
     similarity = np.max([nearest.similarity[:, 0] for nearest in scaled.values()], axis=0)
     rows, views = _candidates(scaled)
     agreement = np.sum([nearest.row[:, 0] == rows[:, 0] for nearest in found.values()], axis=0)

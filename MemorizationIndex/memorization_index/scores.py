@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.agreement import AgreementVolume
 from memorization_index.bundle import write_csv
+from memorization_index.durable import finish, prepared
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.pictures import Pictures
+from memorization_index.privacy import leaving
+from memorization_index.provenance import InputFile
+
+if TYPE_CHECKING:
+    from memorization_index.pseudonyms import Key
 
 SLICE_COLUMNS = (
     "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "q_value", "match_subject", "match_volume",
@@ -32,6 +36,8 @@ ALIGNMENT_COLUMNS = (
     "volume", "slice", "match_volume", "match_slice", "mirrored", "quarters", "m00", "m01", "m10", "m11", "shift_rows",
     "shift_columns",
 )  # fmt: skip
+#: The files that were read; empty where queries were in memory.
+INPUT_COLUMNS = ("volume", "file", "sha256")
 _DECIMALS = 6
 _RUN, _AGREEMENT = "run.json", "agreement"
 
@@ -45,7 +51,7 @@ class Scores:
     ``slices``, ``volumes`` and ``alignments`` are columns (NumPy arrays of equal length; ``SLICE_COLUMNS``,
     ``VOLUME_COLUMNS``, ``ALIGNMENT_COLUMNS``); numbers that are not given are NaN. ``run`` is the provenance,
     ``pictures`` are those that the report shows. ``agreement[row]`` is the map of the volume in that row of
-    ``volumes``, where it has flagged slices; it is written, not read back.
+    ``volumes``, where it has flagged slices; it is written, not read back. ``inputs`` are the files that were read.
     """
 
     slices: Columns
@@ -54,6 +60,7 @@ class Scores:
     run: dict[str, Any]
     pictures: Pictures
     agreement: dict[int, AgreementVolume] = field(default_factory=dict)
+    inputs: list[InputFile] = field(default_factory=list)
 
     def to_frame(self, table: str = "slices") -> Any:
         """The table ``slices`` or ``volumes`` as a pandas DataFrame (needs pandas)."""
@@ -67,29 +74,24 @@ class Scores:
 
         write_report(self, Path(path))
 
-    def write(self, folder: str | Path) -> None:
+    def write(self, folder: str | Path, *, keep_paths: bool = False, key: Key | None = None) -> None:
         """Write ``slices.csv``, ``volumes.csv``, ``alignments.csv``, ``agreement/``, pictures, report and ``run.json``.
 
-        All is written beside its place and moved; ``run.json``, without which a result is not read, comes last.
+        All is written beside its place, and takes that of an older result at once (see ``durable.prepared``). Files
+        are named without the folders they lie in, unless ``keep_paths``; with ``key``, queries get pseudonyms.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
-            beside = Path(temporary)
-            self._write_files(beside)
-            (folder / _RUN).unlink(missing_ok=True)
-            shutil.rmtree(folder / _AGREEMENT, ignore_errors=True)
-            for path in sorted(beside.iterdir(), key=lambda path: path.name == _RUN):
-                path.replace(folder / path.name)
+        with prepared(Path(folder)) as beside:
+            (self if keep_paths else leaving(self, key))._write_files(beside)
 
     def _write_files(self, folder: Path) -> None:
         _write_table(folder / "slices.csv", SLICE_COLUMNS, self.slices)
         _write_table(folder / "volumes.csv", VOLUME_COLUMNS, self.volumes)
         _write_table(folder / "alignments.csv", ALIGNMENT_COLUMNS, self.alignments)
-        if self.agreement:
-            (folder / _AGREEMENT).mkdir()
+        (folder / _AGREEMENT).mkdir()  # also without maps: it takes the place of an older result's
         for row, volume in self.agreement.items():
             volume.write(folder / _AGREEMENT / f"{row:04d}.nrrd")
+        rows = [(i.volume, i.file, i.sha256) for i in self.inputs]
+        write_csv(folder / "inputs.csv", INPUT_COLUMNS, rows)
         text = json.dumps(self.run, indent=2, sort_keys=True, ensure_ascii=False)
         (folder / _RUN).write_text(text + "\n", encoding="utf-8", newline="\n")
         self.pictures.save(folder / "pictures.safetensors")
@@ -102,11 +104,14 @@ class Scores:
 
         folder = Path(folder)
         try:
+            finish(folder)
             run = json.loads((folder / _RUN).read_text(encoding="utf-8"))
             slices = _read_table(folder / "slices.csv", SLICE_COLUMNS)
             volumes = _read_table(folder / "volumes.csv", VOLUME_COLUMNS)
             alignments = _read_table(folder / "alignments.csv", ALIGNMENT_COLUMNS)
             pictures = Pictures.load(folder / "pictures.safetensors")
+            with (folder / "inputs.csv").open(encoding="utf-8", newline="") as stream:
+                inputs = [InputFile(*(row[name] for name in INPUT_COLUMNS)) for row in csv.DictReader(stream)]
             found = {"volumes": len(volumes["volume"]), "slices": len(slices["volume"])}
             if any(run["counts"][table] != count for table, count in found.items()):
                 raise ValueError(f"its tables have {found['volumes']} volumes and {found['slices']} slices")
@@ -115,7 +120,7 @@ class Scores:
                 f"{folder}: is not a complete result ({str(error)[:200]!r}); expected the folder that "
                 f"'memorization-index score' wrote, so check the path or score again."
             ) from error
-        return cls(slices, volumes, alignments, run, pictures)
+        return cls(slices, volumes, alignments, run, pictures, inputs=inputs)
 
 
 def _write_table(path: Path, names: Sequence[str], columns: Columns) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 import time
 from collections import Counter
@@ -21,8 +20,10 @@ from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.linking import links_of
 from memorization_index.pictures import draw
 from memorization_index.progress import Progress
+from memorization_index.provenance import InputFile, digest_of, inputs_of, seconds_since, timestamp, versions
 from memorization_index.reference import Reference
 from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns, Scores
 from memorization_index.spectral import INPUT_SIZE
@@ -46,13 +47,15 @@ class Options:
     """Where things are on this machine.
 
     ``training_root``: where the training volumes are now, if they were moved; ``weights``: the encoder's, if not where
-    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features.
+    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features;
+    ``key``: of a pseudonymized reference, to find its training volumes below ``training_root`` again.
     """
 
     training_root: Path | None = None
     weights: Path | None = None
     device: str = "auto"
     cache: Path | None = None
+    key: Path | None = None
 
 
 def score(
@@ -73,19 +76,25 @@ def score(
     only_images = bool(cohort.entries) and all(looks_flat(entry.files) for entry in cohort.entries)
     plane = IMAGE_PLANE if only_images else reference.plane
 
+    read: list[InputFile] = []
+
     def queries() -> Iterator[Query]:
         for entry in cohort.entries:
             try:
+                files = inputs_of(entry)
                 volume, stack = read_slices(entry, plane)
             except MemorizationIndexError as error:
                 failed.append(Skipped(str(entry.path), str(error)))
                 progress.skipped(str(entry.path), str(error))
                 progress.advance()
                 continue
+            read.extend(files)
             yield Query(entry.name, stack, str(entry.path), volume.grid)
 
     progress.begin("comparing with the training set", len(cohort.entries), "volumes")
-    return score_queries(reference, queries(), failed, options, progress)
+    scores = score_queries(reference, queries(), failed, options, progress)
+    scores.inputs, scores.run["inputs"] = read, digest_of(read)
+    return scores
 
 
 def score_queries(
@@ -113,7 +122,8 @@ def score_queries(
                     else "; expected at least one, so check the paths."
                 )
             )
-        training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress)
+        links = links_of(reference.manifest, options.training_root, options.key, progress)
+        training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress, links)
         shape = (sum(len(q.similarity) for q in found), INPUT_SIZE, INPUT_SIZE)
         stored = np.memmap(images, np.float16, "r", shape=shape)
         numbers = _calibrate(reference, found)
@@ -123,7 +133,7 @@ def score_queries(
         slices = _slice_table(reference, found, pairs, numbers)
         volumes = _volume_table(reference, found, slices)
         run = _run(reference, slices, volumes, skipped, training)
-        run["seconds"] = round(time.monotonic() - started, 1)
+        run["seconds"] = seconds_since(started, time.monotonic())
         pictures = draw(slices, volumes, stored, pairs, reference, training)
         return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
 
@@ -131,6 +141,10 @@ def score_queries(
 def _describer_of(reference: Reference, options: Options) -> Describer:
     expected = reference.manifest["encoder"]
     weights = options.weights or expected["weights"]
+    if expected["name"] == "hf:" and weights is None:
+        raise MemorizationIndexError(
+            "The reference does not say where its encoder's folder is; expected it to be named, so give --weights DIR."
+        )
     describer = make_describer(expected["name"], weights, options.device, options.cache)
     if describer.fingerprint != expected["fingerprint"]:
         raise MemorizationIndexError(
@@ -322,9 +336,6 @@ def _main_match(own: Columns, flagged: NDArray[np.bool_]) -> tuple[str, str]:
 def _run(
     reference: Reference, slices: Columns, volumes: Columns, skipped: Sequence[Skipped], training: TrainingImages
 ) -> dict[str, Any]:
-    import scipy
-    import SimpleITK as sitk
-
     count = len(slices["volume"])
     calibration = reference.manifest["calibration"]
     run: dict[str, Any] = {
@@ -332,17 +343,16 @@ def _run(
         "schema": 1,
         "protocol": reference.manifest["protocol"],
         "version": __version__,
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "SimpleITK": sitk.Version_VersionString(),
-        },
+        "versions": versions(reference.manifest["encoder"]["name"]),
+        "created": timestamp(),
+        "inputs": digest_of([]),
+        "parameters": reference.manifest["parameters"],
         "reference": {
             "path": str(reference.folder) if reference.folder else None,
             "fingerprint": reference.fingerprint if "files" in reference.manifest else None,
             "counts": reference.manifest["counts"],
             "plane": reference.plane,
+            "pseudonymized": "pseudonyms" in reference.manifest,
         },
         "encoder": reference.manifest["encoder"],
         "seed": reference.manifest["seed"],

@@ -49,7 +49,7 @@ class View:
 
 
 def views() -> list[View]:
-    """Return all views, the identity first, in the order in which :func:`describe_views` gives them."""
+    """Return the views that :func:`describe_views` distinguishes, in its order, the identity first."""
     return [
         View(mirrored, quarter, rotation, scale)
         for scale in SCALES
@@ -86,11 +86,9 @@ def _half_plane(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _spectra(images: NDArray[np.float32], rotation: float, scale: float) -> NDArray[np.float32]:
     """Blurred log-magnitude spectra ``(n, 29, 29)`` around zero frequency of the warped images."""
-    count = len(images)
-    flat = images.reshape(count, -1).T
-    warped = (_warp(rotation, scale) @ flat).T.reshape(count, _SIZE, _SIZE)
+    halved = warped(images, rotation, scale)
     fine, coarse, contrast = _gaussian(_FINE), _gaussian(_COARSE), _gaussian(_CONTRAST)
-    band = fine @ warped @ fine - coarse @ warped @ coarse
+    band = fine @ halved @ fine - coarse @ halved @ coarse
     energy = contrast @ np.square(band) @ contrast
     flattened = band / np.sqrt(energy + 1e-4) * _window()
     spectrum = np.abs(scipy.fft.rfft2(flattened, axes=(1, 2)))
@@ -99,6 +97,13 @@ def _spectra(images: NDArray[np.float32], rotation: float, scale: float) -> NDAr
     plane = np.concatenate([half[:, ::-1, :0:-1], half], axis=2)
     blurred = _blur() @ plane @ _blur().T
     result: NDArray[np.float32] = blurred.astype(np.float32)
+    return result
+
+
+def warped(images: NDArray[np.float32], rotation: float, scale: float) -> NDArray[np.float32]:
+    """Images ``(n, 128, 128)`` rotated (degrees, clockwise) and scaled, at half their resolution: ``(n, 64, 64)``."""
+    flat = images.reshape(len(images), -1).T
+    result: NDArray[np.float32] = (_warp(rotation, scale) @ flat).T.reshape(len(images), _SIZE, _SIZE)
     return result
 
 

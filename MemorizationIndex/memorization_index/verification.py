@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from memorization_index.spectral import INPUT_SIZE, View
 from memorization_index.volumes import read_volume, square_images, to_slices
 
 if TYPE_CHECKING:
+    from memorization_index.linking import Links
     from memorization_index.reference import Reference
 
 #: Slices verified at a time; bounds the training images held in memory (64 KiB each).
@@ -40,8 +41,16 @@ class TrainingVolume:
 class TrainingImages:
     """The training images on disk, found where they were at build time or below a folder that the user names."""
 
-    def __init__(self, volumes: Sequence[TrainingVolume], plane: str, root: Path | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        volumes: Sequence[TrainingVolume],
+        plane: str,
+        root: Path | None,
+        progress: Progress,
+        links: Links | None = None,
+    ) -> None:
         self._volumes, self._plane, self._root, self._progress = volumes, plane, root, progress
+        self._links = links  # of a pseudonymized reference, which names no files
         self._missing: set[int] = set()
 
     @property
@@ -51,10 +60,12 @@ class TrainingImages:
 
     def locate(self, volume: int) -> tuple[Path, ...] | None:
         """The files of a volume, or None where they are not there."""
+        if self._links is not None:
+            return self._links.files(self._volumes[volume].fingerprint)
         stored = [Path(f) for f in self._volumes[volume].files]
         if self._root is not None:
-            stored = [_below(self._root, f) for f in stored]
-        return tuple(stored) if all(f.is_file() for f in stored) else None
+            stored = [below(self._root, f) for f in stored]
+        return tuple(stored) if stored and all(f.is_file() for f in stored) else None
 
     def load(self, volume: int, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """Images ``(128, 128)`` of the slices with these numbers; empty where the volume is gone or has changed."""
@@ -73,11 +84,13 @@ class TrainingImages:
         files = self.locate(volume)
         if files is None:
             raise MemorizationIndexError(
-                f"{entry.files[0]}: the training volume {entry.name} is not there, so its matches cannot be verified; "
-                f"name the folder that now holds the training volumes with --training-root."
+                f"{entry.files[0] if entry.files else 'Pseudonymized reference'}: the training volume {entry.name} is "
+                f"not there, so its matches cannot be verified; name the folder that now holds the training volumes "
+                f"with --training-root{'' if entry.files else ' and the key with --key'}."
             )
         read = read_volume(files if len(files) > 1 else files[0])
-        if read.fingerprint != entry.fingerprint:
+        found = read.fingerprint if self._links is None else self._links.sealed(read.fingerprint)
+        if found != entry.fingerprint:
             raise MemorizationIndexError(
                 f"{files[0]}: is not the training volume {entry.name} that the reference was built on; expected the "
                 f"same voxels, so restore the file or build the reference again."
@@ -87,14 +100,19 @@ class TrainingImages:
         return {int(number): images[i] for i, number in enumerate(stack.numbers) if int(number) in set(numbers)}
 
 
-def _below(root: Path, original: Path) -> Path:
-    """Where a file lies below a new root: the longest tail of its path that exists there."""
-    parts = original.parts[1:] if original.is_absolute() else original.parts
+def below(root: Path, original: Path) -> Path:
+    """Where a file lies below a new root: the longest tail of its path that exists there.
+
+    The path may be of another system: a reference that was built on Windows has drives and backslashes in it.
+    """
+    windows = PureWindowsPath(str(original))
+    pure = windows if windows.drive else original
+    parts = pure.parts[1:] if pure.anchor else pure.parts
     for start in range(len(parts)):
         candidate = root.joinpath(*parts[start:])
         if candidate.is_file():
             return candidate
-    return root / original.name
+    return root / pure.name
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,16 @@ class Moments:
         second = self.second + other.second + step.T @ step * (self.count * other.count / count)
         return Moments(count, mean, second)
 
+    def __sub__(self, part: Moments) -> Moments:
+        """Moments without a part that is among them: the inverse of adding it."""
+        count = self.count - part.count
+        if count == 0:
+            return Moments(0, np.zeros_like(self.mean), np.zeros_like(self.second))
+        mean = self.mean + (self.mean - part.mean) * (part.count / count)
+        step = part.mean - mean
+        second = self.second - part.second - step.T @ step * (count * part.count / self.count)
+        return Moments(count, mean, second)
+
 
 def merged(moments: Iterable[Moments]) -> Moments:
     """Moments of all sets together; at least one set."""

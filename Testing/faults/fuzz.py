@@ -206,7 +206,8 @@ class Watch:
         if isinstance(path, str | bytes | os.PathLike):
             real = os.path.realpath(os.fsdecode(path))
             if not real.startswith((*self._allowed, "/proc/self", "/sys/", "/dev/null")):
-                self._touched.append(f"{event} {real}")
+                reads = event == "open" and not (arguments[1] and set(str(arguments[1])) & set("wax+"))
+                self._touched.append(f"{event}{'-r' if reads else ''} {real}")
 
     def open(self, case: targets.Case, entry: Path, number: int) -> tuple[str, str | None]:
         """Outcome, and what is wrong with it."""
@@ -224,7 +225,7 @@ class Watch:
         finally:
             self._inside = False
         seconds = time.monotonic() - started
-        if self._touched:
+        if self._touched and not (case.target.names_files and self._touched[0].startswith("open-r")):
             what = f"touched {self._touched[0]}"
         elif seconds > SLOW:
             what = f"took {seconds:.1f} s"

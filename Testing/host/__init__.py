@@ -63,4 +63,5 @@ def shutdown():
     import slicer
 
     slicer.mrmlScene.Clear(0)
+    slicer.app.closeViews()
     slicer.app.removeTemporaryFiles()

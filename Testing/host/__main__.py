@@ -20,7 +20,7 @@ def main():
     parser.add_argument("--additional-module-paths", nargs="+", default=[])
     parser.add_argument("--python-script", required=True)
     options, arguments = parser.parse_known_args()
-    start()
+    start().mainWindowWanted = not options.no_main_window
     for folder in options.additional_module_paths:
         name = os.path.basename(os.path.abspath(folder))
         loadModule(os.path.join(folder, name + ".py"))

@@ -71,6 +71,7 @@ class Application(Strict, qt.QApplication):
 
     startupCompleted = QtCore.Signal()
     launcherExecutableFilePath = temporaryPath = None
+    mainWindowWanted = True  # --no-main-window on the command line
 
     def __init__(self):
         super().__init__(["Slicer"])
@@ -80,7 +81,7 @@ class Application(Strict, qt.QApplication):
         qt.QSettings.setPath(qt.QSettings.IniFormat, qt.QSettings.UserScope, self.temporaryPath)
         self.launcherExecutableFilePath = self._writeLaunchers()
         self._applicationLogic = slicer.vtkSlicerApplicationLogic()
-        self._moduleManager, self._ioManager = ModuleManager(), CoreIOManager()
+        self._moduleManager, self._ioManager, self._layoutManager = ModuleManager(), CoreIOManager(), None
 
     def _writeLaunchers(self):
         """``PythonSlicer`` and ``Slicer``: as in Slicer, a launcher that starts the real program as its child."""
@@ -107,8 +108,21 @@ class Application(Strict, qt.QApplication):
     def applicationLogic(self):
         return self._applicationLogic
 
+    def layoutManager(self):
+        """The views; None without a main window. They are made when first asked for: few tests look at any."""
+        if self._layoutManager is None and self.mainWindowWanted:
+            from .views import qSlicerLayoutManager
+
+            self._layoutManager = qSlicerLayoutManager()
+        return self._layoutManager
+
     def mrmlScene(self):
         return slicer.mrmlScene
+
+    def closeViews(self):
+        if self._layoutManager is not None:
+            self._layoutManager._release()
+            self._layoutManager, self.mainWindowWanted = None, False
 
     def removeTemporaryFiles(self):
         shutil.rmtree(self.temporaryPath, ignore_errors=True)

@@ -6,6 +6,8 @@ They know only what is written here. Reading or setting anything else is an erro
 import weakref
 
 import shiboken6
+import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 
@@ -28,7 +30,7 @@ def _stored(kind, name, default):
     return QtCore.Property(kind, lambda self: getattr(self, slot, default), lambda self, v: setattr(self, slot, v))
 
 
-def _refreshAt(subject, event, widget):
+def refreshAt(subject, event, widget, priority=0.0):
     """Refresh a widget at a VTK event.
 
     The observer must not hold the widget, which holds the subject: VTK's Python wrapping clears an observer in such a
@@ -41,7 +43,7 @@ def _refreshAt(subject, event, widget):
         if target is not None and shiboken6.isValid(target):
             target._refresh()
 
-    return subject.AddObserver(event, refresh)
+    return subject.AddObserver(event, refresh, priority)
 
 
 # --- CTK -------------------------------------------------------------------------------------------------------------
@@ -145,6 +147,7 @@ class qMRMLCheckableNodeComboBox(Strict, QtWidgets.QWidget):
         super().__init__(parent)
         self._scene, self._tags = None, []
         self._list = QtWidgets.QListWidget(self)
+        self._list.setMaximumHeight(96)  # Slicer's drops down
         self._nodes = []
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -160,7 +163,7 @@ class qMRMLCheckableNodeComboBox(Strict, QtWidgets.QWidget):
                 self._scene.RemoveObserver(tag)
         self._scene = scene
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent) if scene else ()
-        self._tags = [_refreshAt(scene, event, self) for event in events]
+        self._tags = [refreshAt(scene, event, self) for event in events]
         self._refresh()
 
     def nodeCount(self):
@@ -194,6 +197,60 @@ class qMRMLCheckableNodeComboBox(Strict, QtWidgets.QWidget):
         self._list.blockSignals(blocked)
 
 
+class qMRMLSubjectHierarchyComboBox(Strict, QtWidgets.QComboBox):
+    """Items of the scene's subject hierarchy, one of which can be current."""
+
+    currentItemChanged = QtCore.Signal(object)
+    mrmlSignals = frozenset({("currentItemChanged", "vtkIdType")})
+    noneEnabled = _stored(bool, "noneEnabled", False)
+    noneDisplay = _stored(str, "noneDisplay", "")
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._scene, self._tags, self._items, self._current = None, [], [], 0
+        self.connect("currentIndexChanged(int)", self._onIndex)
+
+    def mrmlScene(self):
+        return self._scene
+
+    def setMRMLScene(self, scene):
+        if self._scene:
+            for tag in self._tags:
+                self._scene.RemoveObserver(tag)
+        self._scene = scene
+        events = (
+            (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent) if scene else ()
+        )
+        self._tags = [refreshAt(scene, event, self) for event in events]
+        self._refresh()
+
+    def currentItem(self):
+        return self._current
+
+    def setCurrentItem(self, item):
+        self._refresh()
+        self.setCurrentIndex(self._items.index(item))
+
+    def _onIndex(self, index):
+        item = self._items[index] if 0 <= index < len(self._items) else 0
+        if item != self._current:
+            self._current = item
+            self.currentItemChanged.emit(item)
+
+    def _refresh(self):
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene) if self._scene else None
+        found = vtk.vtkIdList()
+        if hierarchy is not None:
+            hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), found, True)
+        blocked = self.blockSignals(True)
+        self.clear()
+        self._items = [0, *(found.GetId(i) for i in range(found.GetNumberOfIds()))]
+        self.addItems([self.noneDisplay, *(hierarchy.GetItemName(item) for item in self._items[1:])])
+        self.setCurrentIndex(self._items.index(self._current) if self._current in self._items else 0)
+        self.blockSignals(blocked)
+        self._onIndex(self.currentIndex)
+
+
 class qMRMLTableView(Strict, QtWidgets.QTableView):
     """A table node as a spreadsheet. As in Slicer, names of columns are in the first row unless the node says not."""
 
@@ -217,7 +274,7 @@ class qMRMLTableView(Strict, QtWidgets.QTableView):
         if self._node:
             self._node.RemoveObserver(self._tag)
         self._node = node
-        self._tag = _refreshAt(node, "ModifiedEvent", self) if node else None
+        self._tag = refreshAt(node, "ModifiedEvent", self) if node else None
         self._refresh()
 
     def _refresh(self):
@@ -239,4 +296,4 @@ class qMRMLTableView(Strict, QtWidgets.QTableView):
 
 
 CTK = (ctkCollapsibleButton, ctkPathLineEdit)
-QMRML = (qMRMLWidget, qMRMLCheckableNodeComboBox, qMRMLTableView)
+QMRML = (qMRMLWidget, qMRMLCheckableNodeComboBox, qMRMLSubjectHierarchyComboBox, qMRMLTableView)

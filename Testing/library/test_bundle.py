@@ -149,7 +149,7 @@ def test_scores_read_back_are_those_that_were_written(reference: Path, queries: 
     from memorization_index import Scores
 
     scores = Reference.open(reference).score(queries)
-    scores.write(tmp_path)
+    scores.write(tmp_path, keep_paths=True)
     read = Scores.read(tmp_path)
     for table in ("slices", "volumes"):
         for name, column in getattr(scores, table).items():

@@ -88,6 +88,7 @@ def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command)
         "slices.csv",
         "volumes.csv",
         "alignments.csv",
+        "inputs.csv",
         "agreement",
         "run.json",
         "report.html",
@@ -312,7 +313,7 @@ def test_version_help_and_encoders(capsys) -> None:
     assert main(["encoders"]) == 0
     printed = capsys.readouterr().out
     assert __version__ in printed
-    assert "copies found and --fail-on copy" in printed
+    assert "a condition of --fail-on is met" in printed
     assert "spectral" in printed
 
 
@@ -321,7 +322,7 @@ def test_verify_says_what_it_checked(tiny, capsys) -> None:
 
     assert main(["verify", str(tiny.reference)]) == 0
     printed = capsys.readouterr().out
-    assert f"{tiny.reference}: 6 files are as they were built" in printed
+    assert f"{tiny.reference}: 7 files are as they were built" in printed
     assert Reference.open(tiny.reference).fingerprint in printed
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from memorization_index import MemorizationDetector, MemorizationIndexError, spectral
+from memorization_index import MemorizationDetector, MemorizationIndexError, layout, spectral
 from memorization_index.calibration import Null, oni, q_values
 from memorization_index.channels import pooled, viewed
 from memorization_index.evaluation.statistics import auc, subject_interval
@@ -69,6 +69,34 @@ def test_the_network_sees_the_same_view_as_the_spectral_descriptor(view):
     assert float(by_spectral @ by_warp) > 0.99
 
 
+@pytest.mark.parametrize(
+    ("view", "turned"),
+    [
+        (View(mirrored=True), lambda x: x[:, ::-1]),
+        (View(quarter=1), np.rot90),
+        (View(quarter=2), lambda x: np.rot90(x, 2)),
+        (View(mirrored=True, quarter=3), lambda x: np.rot90(x, 3)[:, ::-1]),
+    ],
+)
+def test_layout_sees_flips_and_turns_exactly(view, turned):
+    image = picture(3)
+    again = layout.describe(turned(image)[None].copy())
+    np.testing.assert_allclose(layout.describe(image[None], view), again, atol=1e-5)
+
+
+def test_parts_agree_where_a_part_was_copied():
+    strangers = np.concatenate([layout.describe(picture(seed)[None]) for seed in range(6, 46)])
+    whitening = Whitening.fit(Moments.of(strangers[20:]))  # what all pictures share (their outline) says nothing
+    copied, other = (layout.describe(picture(seed)[None]).reshape(32, 32) for seed in (4, 5))
+    mixed = whitening(np.where(np.arange(32)[:, None] < 20, copied, other).reshape(1, -1))
+    bank = whitening(np.concatenate([copied.reshape(1, -1), strangers[:20]]))
+    parts = layout.part_similarity(np.repeat(mixed, 21, axis=0), bank)
+    whole = bank @ mixed[0]
+    assert parts[0] > 0.85
+    assert parts[1:].max() < 0.6
+    assert parts[0] > whole[0] + 0.1
+
+
 # Whitening and search ------------------------------------------------------------------------------------------------
 
 
@@ -82,6 +110,16 @@ def test_merged_moments_equal_those_of_all_data_in_any_order(cells):
         assert together.count == 90
         np.testing.assert_allclose(together.mean, whole.mean, rtol=1e-12)
         np.testing.assert_allclose(together.second, whole.second, rtol=1e-10)
+
+
+def test_subtracting_a_part_of_the_moments_gives_those_of_the_rest():
+    data = np.random.default_rng(4).normal(2, 3, size=(60, 8))
+    rest = Moments.of(data, 2) - Moments.of(data[:25], 2)
+    expected = Moments.of(data[25:], 2)
+    assert rest.count == expected.count
+    np.testing.assert_allclose(rest.mean, expected.mean, rtol=1e-10)
+    np.testing.assert_allclose(rest.second, expected.second, rtol=1e-9)
+    assert (Moments.of(data) - Moments.of(data)).count == 0
 
 
 def test_whitening_without_shrinkage_gives_unit_covariance_and_unit_vectors():

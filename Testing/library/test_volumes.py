@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from memorization_index.channels import SpectralDescriber
+from memorization_index.channels import EmbeddedDescriber
 from memorization_index.cohort import Entry
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
@@ -139,7 +139,7 @@ def test_orientation_is_canonical(tmp_path: Path, code: str) -> None:
     plain = Volume(ANATOMY.astype(np.float32), phantoms.SPACING, is_image=False)
     np.testing.assert_array_equal(read.voxels, ANATOMY)
     assert read.fingerprint == plain.fingerprint
-    features = [SpectralDescriber().describe(to_slices(v, "axial"))["spectral"] for v in (read, plain)]
+    features = [EmbeddedDescriber().describe(to_slices(v, "axial"))["spectral"] for v in (read, plain)]
     np.testing.assert_array_equal(*features)
 
 

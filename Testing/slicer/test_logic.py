@@ -49,7 +49,7 @@ class LogicTestCase(SceneTestCase):
             nodes, self.reference, onEvent=self.events.append, onFinished=lambda *end: self.ends.append(end)
         )
         waitUntil(lambda: any(event["event"] == "start" for event in self.events))
-        return self.events[0]["pid"]
+        return next(event["pid"] for event in self.events if event["event"] == "start")
 
     def assertFails(self, run, *words):
         with self.assertRaises(MemorizationIndexError) as caught:

@@ -67,6 +67,20 @@ def checked(setting: str, value: Any, allowed: Sequence[Any]) -> None:
         raise MemorizationIndexError(f"{setting}={value!r}: is not known; expected one of {choices}.")
 
 
+def devices() -> list[str]:
+    """Names of the devices that a deep encoder can use on this machine: ``cpu`` always, others as PyTorch says."""
+    try:
+        import torch
+    except ImportError:
+        return ["cpu"]
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += ["cuda", *(f"cuda:{i}" for i in range(1, torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found
+
+
 def choose_device(device: str) -> torch.device:
     """``auto``: the first CUDA device, or the CPU; otherwise the device that is named, which must be there."""
     import torch

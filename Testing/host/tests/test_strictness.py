@@ -44,7 +44,7 @@ def test_unknown_attributes_of_stand_ins(make):
         _ = widget.curentPath
 
 
-@pytest.mark.parametrize("name", ["layoutManager", "ioManager", "userSettings"])
+@pytest.mark.parametrize("name", ["pythonManager", "ioManager", "userSettings"])
 def test_unknown_parts_of_the_application(name):
     with pytest.raises(AttributeError):
         getattr(slicer.app, name)

@@ -1,0 +1,37 @@
+"""The checked nodes of a selector."""
+
+import qt
+import slicer
+
+
+class CheckedVolumes:
+    """Volumes that are checked in ``selector``; ``onChanged()`` when the user checks one.
+
+    (The selector's own list of nodes does not reach Python in every Slicer.)
+    """
+
+    def __init__(self, selector, onChanged):
+        self._selector, self._onChanged, self._setting = selector, onChanged, False
+        selector.connect("checkedNodesChanged()", self._onCheckedNodesChanged)
+
+    def nodes(self):
+        """The checked nodes."""
+        return [node for node in _volumes() if self._selector.checkState(node) == qt.Qt.Checked]
+
+    def check(self, nodes):
+        """Check exactly ``nodes`` (those deleted since are None), without telling."""
+        wanted = {node.GetID() for node in nodes if node is not None}
+        self._setting = True
+        for node in _volumes():
+            state = qt.Qt.Checked if node.GetID() in wanted else qt.Qt.Unchecked
+            if self._selector.checkState(node) != state:
+                self._selector.setCheckState(node, state)
+        self._setting = False
+
+    def _onCheckedNodesChanged(self):
+        if not self._setting:
+            self._onChanged()
+
+
+def _volumes():
+    return slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")

@@ -1,0 +1,76 @@
+"""The section where it is chosen what to examine, and Apply."""
+
+from slicer.i18n import tr as _
+
+from .CheckedVolumes import CheckedVolumes
+from .ChoiceBox import ChoiceBox
+from .HierarchyFolder import HierarchyFolder
+
+
+class ExaminePanel:
+    """Volumes of the scene, below a folder of the subject hierarchy, or on disk. ``onDone()`` at results."""
+
+    def __init__(self, ui, logic, run, onDone):
+        self.ui, self.logic, self.run, self.parameter, self._onDone = ui, logic, run, None, onDone
+        texts = {
+            "scene": _("Volumes of the scene"),
+            "hierarchy": _("A folder of the subject hierarchy"),
+            "files": _("A folder or table on disk"),
+        }
+        self._source = ChoiceBox(ui.sourceSelector, texts, self._onSource)
+        self._volumes = CheckedVolumes(ui.volumeSelector, self._onChecked)
+        self._folder = HierarchyFolder(ui.folderSelector, self._onFolder)
+        ui.applyButton.connect("clicked()", self.onApply)
+
+    def update(self):
+        """Show the parameters and the state of the run."""
+        ui, source = self.ui, self.parameter.source
+        self._source.choose(source)
+        self._volumes.check(self.parameter.volumes)
+        self._folder.update()
+        ui.volumeSelector.visible = source == "scene"
+        ui.folderSelector.visible = source == "hierarchy"
+        ui.filesPath.visible = source == "files"
+        chosen = self._chosen()
+        ui.examineLabel.text = (
+            _("{count} volumes are chosen.").format(count=len(chosen)) if isinstance(chosen, list) else ""
+        )
+        busy = self.logic.busy
+        ui.applyButton.text = _("Stop") if busy else _("Apply")
+        ui.applyButton.enabled = busy or (bool(chosen) and not self.logic.installer.missing())
+
+    def onApply(self):
+        """Start to score, or stop what is going on."""
+        if self.logic.busy:
+            self.run.stop()
+            return
+        parameter = self.parameter
+        self.run.start(
+            "score",
+            self.logic.startScoring,
+            self._chosen(),
+            parameter.referenceFolder,
+            parameter.trainingFolder,
+            parameter.weights,
+            parameter.device,
+            onDone=self._onDone,
+        )
+
+    def _chosen(self):
+        """The chosen volume nodes, or the path of files; empty or None where nothing is chosen."""
+        source = self.parameter.source
+        if source == "files":
+            return self.logic.chosen(self.parameter.files)
+        return self._volumes.nodes() if source == "scene" else self._folder.nodes()
+
+    def _onSource(self, value):
+        if self.parameter is not None:
+            self.parameter.source = value
+
+    def _onChecked(self):
+        if self.parameter is not None:
+            self.parameter.volumes = self._volumes.nodes()
+
+    def _onFolder(self):
+        if self.parameter is not None:
+            self.update()

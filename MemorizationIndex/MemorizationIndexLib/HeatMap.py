@@ -1,0 +1,134 @@
+"""The heat map: local agreement of a scored volume with what it matches, as foreground of slice views."""
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from .Palette import agreementTable
+
+#: Role of the node reference from a scored volume to its heat map.
+AGREEMENT_ROLE = "MemorizationIndex.Agreement"
+#: Attribute of a slice composite node whose foreground layer belongs to another display of ours.
+FOREGROUND_ATTRIBUTE = "MemorizationIndex.Foreground"
+#: Agreement (%) from which on the map is shown.
+LOWEST = 50
+_OPACITY = 0.55
+_LEGEND_SIZE = 0.1, 0.3  # of the view's width and height
+
+
+class HeatMap:
+    """Makes the heat maps of the volumes that are shown, puts them into views, and gives the user's layers back.
+
+    Heat maps are temporary: they are made from the result that the scene holds and are not saved with it.
+    """
+
+    def __init__(self, results):
+        self._results = results
+        self._nodes = {}  # scored volume's ID: the temporary nodes of its heat map, the volume first; [] without one
+        self._colors = None
+        self._layers = {}  # slice composite node: the user's foreground and its opacity
+
+    def show(self, compositeNode, volumeNode):
+        """Make the heat map of a volume the foreground of a view that shows the volume, where it has one."""
+        if compositeNode.GetAttribute(FOREGROUND_ATTRIBUTE):
+            self.hide(compositeNode)
+            return
+        node = self._node(volumeNode)
+        if node is not None:
+            _follow(node, volumeNode)
+        current = compositeNode.GetForegroundVolumeID()
+        if node is None or current == node.GetID():
+            return
+        if compositeNode in self._layers and not self._isOurs(current):
+            return  # the user chose another foreground meanwhile
+        if compositeNode not in self._layers:
+            self._layers[compositeNode] = current, compositeNode.GetForegroundOpacity()
+        _setForeground(compositeNode, node.GetID(), _OPACITY)
+        # The legend is drawn where its volume is shown; nothing tells it that this has changed.
+        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+        if legend is not None:  # the change of layers may have brought an update that removed it
+            legend.Modified()
+
+    def hide(self, compositeNode):
+        """Give a view back the foreground that it had before."""
+        if compositeNode not in self._layers:
+            return
+        foreground, opacity = self._layers.pop(compositeNode)
+        if self._isOurs(compositeNode.GetForegroundVolumeID()):
+            present = foreground and slicer.mrmlScene.GetNodeByID(foreground)
+            _setForeground(compositeNode, foreground if present else None, opacity)
+
+    def keepOnly(self, volumeNodes):
+        """Remove the heat maps of all other volumes."""
+        kept = {node.GetID() for node in volumeNodes}
+        for identifier in [identifier for identifier in self._nodes if identifier not in kept]:
+            self._remove(identifier)
+
+    def forget(self, volumeNode):
+        """Remove the heat map of a volume."""
+        if volumeNode.GetID() in self._nodes:
+            self._remove(volumeNode.GetID())
+
+    def cleanup(self):
+        """Give all views their foreground back and remove every node."""
+        for compositeNode in list(self._layers):
+            self.hide(compositeNode)
+        for identifier in list(self._nodes):
+            self._remove(identifier)
+        if self._colors is not None:
+            slicer.mrmlScene.RemoveNode(self._colors)
+            self._colors = None
+
+    def _isOurs(self, identifier):
+        return any(nodes and nodes[0].GetID() == identifier for nodes in self._nodes.values())
+
+    def _node(self, volumeNode):
+        identifier = volumeNode.GetID()
+        if identifier not in self._nodes:
+            array = self._results.agreementOf(volumeNode)
+            self._nodes[identifier] = [] if array is None else self._make(volumeNode, array)
+        return self._nodes[identifier][0] if self._nodes[identifier] else None
+
+    def _make(self, volumeNode, array):
+        if self._colors is None:
+            self._colors = agreementTable()
+        name = _("{volume} agreement").format(volume=volumeNode.GetName())
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array))
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(LOWEST, 100)
+        display.SetThreshold(LOWEST, 100)
+        display.SetApplyThreshold(True)
+        display.SetAndObserveColorNodeID(self._colors.GetID())
+        legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
+        legend.SetTitleText(_("Agreement %"))
+        legend.SetLabelFormat("%.0f")
+        legend.SetSize(*_LEGEND_SIZE)
+        for temporary in (node, display, legend):
+            temporary.SetSaveWithScene(False)
+            temporary.SetHideFromEditors(True)
+        volumeNode.SetNodeReferenceID(AGREEMENT_ROLE, node.GetID())
+        return [node, display, legend]
+
+    def _remove(self, identifier):
+        nodes = self._nodes.pop(identifier)
+        volumeNode = slicer.mrmlScene.GetNodeByID(identifier)
+        if volumeNode is not None:
+            volumeNode.RemoveNodeReferenceIDs(AGREEMENT_ROLE)
+        for node in nodes:
+            if slicer.mrmlScene.IsNodePresent(node):
+                slicer.mrmlScene.RemoveNode(node)
+
+
+def _follow(node, volumeNode):
+    """Put a heat map where its volume is."""
+    node.CopyOrientation(volumeNode)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+
+
+def _setForeground(compositeNode, identifier, opacity):
+    with slicer.util.NodeModify(compositeNode):
+        compositeNode.SetForegroundVolumeID(identifier)
+        compositeNode.SetForegroundOpacity(opacity)

@@ -1,0 +1,50 @@
+"""Slice views ↔ slices of a scored volume."""
+
+import slicer
+
+from .Observations import Observations
+from .ScoredVolume import ScoredVolume
+
+
+class Navigator:
+    """Shows volumes in the slice views, moves the views to a slice, and tells (``onMoved(number)``) which one is shown.
+
+    Numbers are those of the result's tables.
+    """
+
+    def __init__(self, onMoved):
+        self._onMoved, self._volume, self._told = onMoved, None, None
+        self._observations = Observations()
+
+    def show(self, volumeNode, rows):
+        """Show a volume, whose slices have the ``rows``, and follow the views from now on."""
+        self.leave()
+        self._volume = ScoredVolume(volumeNode, rows)
+        if slicer.app.layoutManager() is not None:
+            slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            self._observations.add(node, "ModifiedEvent", self._onSliceNode)
+
+    def jump(self, number):
+        """Move the views to slice ``number``."""
+        slices = self._slices()
+        if slices is not None:
+            self._told = number
+            place = slices.center(number)
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *place, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+
+    def leave(self):
+        """Follow no view any more."""
+        self._observations.clear()
+        self._volume, self._told = None, None
+
+    def _slices(self):
+        """Where the volume's slices lie now; None where there is none or it was moved so that they lie on no grid."""
+        there = self._volume is not None and slicer.mrmlScene.IsNodePresent(self._volume.node)
+        return self._volume.slices if there else None
+
+    def _onSliceNode(self, sliceNode, _event):
+        number = self._volume.shownIn(sliceNode) if self._slices() is not None else None
+        if number is not None and number != self._told and number in self._volume.rows:
+            self._told = number
+            self._onMoved(number)

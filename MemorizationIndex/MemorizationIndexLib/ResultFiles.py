@@ -1,0 +1,60 @@
+"""The worker's result folder, kept in the scene as one text node."""
+
+import base64
+import io
+import zipfile
+
+import slicer
+from slicer.i18n import tr as _
+
+# Compressed by those who wrote them.
+_STORED = {".nrrd", ".png"}
+
+
+class ResultFiles:
+    """The files of a result (tables, provenance, pictures, report, agreement volumes) as a ZIP archive in base64.
+
+    A text node is saved with the scene and opened with it on any machine; so are the report and the heat maps.
+    """
+
+    def __init__(self, node):
+        self.node = node
+
+    @staticmethod
+    def keeping(folder, node=None):
+        """Generator: put the files below ``folder`` into ``node`` or a new one, a file a step; returns the node."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                kind = zipfile.ZIP_STORED if path.suffix in _STORED else zipfile.ZIP_DEFLATED
+                archive.write(path, path.relative_to(folder).as_posix(), kind)
+                yield
+        text = base64.b64encode(buffer.getvalue()).decode()
+        yield
+        if node is None:
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", _("MemorizationIndex result files"))
+        node.SetText(text)
+        return node
+
+    def names(self):
+        """Names of the files, relative to the result folder, with forward slashes."""
+        return self._archive().namelist()
+
+    def read(self, name):
+        """The bytes of one file, or None where there is no such file."""
+        archive = self._archive()
+        return archive.read(name) if name in archive.namelist() else None
+
+    def extracting(self, folder):
+        """Generator: write the files below ``folder``, which is made where it is not there; yields their names."""
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = self._archive()
+        for name in archive.namelist():
+            archive.extract(name, folder)
+            yield name
+
+    def _archive(self):
+        text = self.node.GetText() if self.node else None
+        if not text:
+            return zipfile.ZipFile(io.BytesIO(b"PK\5\6" + bytes(18)))  # an empty archive
+        return zipfile.ZipFile(io.BytesIO(base64.b64decode(text)))

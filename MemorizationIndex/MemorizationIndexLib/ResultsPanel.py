@@ -1,0 +1,157 @@
+"""The section where results are read: worklist, plot, decisions, export."""
+
+import math
+
+import slicer
+from memorization_index.errors import MemorizationIndexError
+from slicer.i18n import tr as _
+
+from .Navigator import Navigator
+from .ReviewPanel import ReviewPanel
+from .ScorePlot import ScorePlot
+from .Worklist import CLASSES, Worklist
+
+
+class ResultsPanel:
+    """Choosing a row shows the volume, its worst slice, its plot and the decisions on it.
+
+    ``onShown(volumeNode, slice row)`` when another volume or slice is looked at; both are None where there is none.
+    """
+
+    def __init__(self, ui, logic, run, onShown):
+        self.ui, self.logic, self.run, self.parameter = ui, logic, run, None
+        self._onShown, self._state = onShown, None
+        self.worklist = Worklist(ui.worklistTable, ui.filterEdit, ui.filterSelector, self._onChosen)
+        self.plot = ScorePlot(self.jump)
+        ui.plotWidget.layout().addWidget(self.plot)
+        self.review = ReviewPanel(ui, logic.review, self.update)
+        self._navigator = Navigator(self._onMoved)
+        self._name, self._rows, self._row, self._node = None, [], None, None
+        ui.exportButton.connect("clicked()", self.onExport)
+
+    def update(self):
+        """Show the results that the scene holds now."""
+        parameter = self.parameter
+        tables = (parameter.volumeTable, parameter.sliceTable, parameter.decisionTable)
+        state = [(table.GetID(), table.GetTable().GetMTime()) if table else None for table in tables]
+        if state != self._state:
+            self._state = state
+            self.worklist.show(self._worklistRows())
+            if self.worklist.chosen != self._name:
+                self._leave()
+        self.review.update()
+        self.ui.exportButton.enabled = parameter.volumeTable is not None and not self.logic.busy
+
+    def detach(self):
+        """Let go of the scene."""
+        self.parameter, self._state = None, None
+        self.worklist.show([])
+        self._leave()
+
+    def renew(self):
+        """Show a result that has just come, with its worst volume."""
+        self._leave()
+        self._state = None
+        self.worklist.forget()
+        self.update()
+        self.worklist.move(0)
+
+    # --- What is looked at -------------------------------------------------------------------------------------------
+
+    @property
+    def node(self):
+        """The volume node that is looked at, or None (it may have been deleted)."""
+        return self._node if slicer.mrmlScene.IsNodePresent(self._node) else None
+
+    def jump(self, number):
+        """Show another slice of the volume that is looked at."""
+        self._navigator.jump(number)
+        self._onMoved(number)
+
+    def moveFlagged(self, step):
+        """Show the next (1) or previous (-1) flagged slice."""
+        current = self._row["slice"] if self._row else -math.inf
+        numbers = [int(row["slice"]) for row in self._rows if row["flagged"] and (row["slice"] - current) * step > 0]
+        if numbers:
+            self.jump(min(numbers) if step > 0 else max(numbers))
+        else:
+            self.run.say(_("There is no further flagged slice."))
+
+    def onJump(self, volumeNode, number):
+        """A view was asked to show a slice of a volume."""
+        name = self.logic.results.nameOf(volumeNode)
+        if name != self._name and name in self.worklist.names():
+            self.worklist.choose(name)
+        self.jump(number)
+
+    def onExport(self):
+        """Write tables, decisions and report."""
+        folder = self.parameter.exportFolder
+        self.run.start("export", self.logic.startExport, folder, onDone=lambda: self._onExported(folder))
+
+    def _onExported(self, folder):
+        path = folder.absolute() / "report.html"
+        link = f'<a href="{path.as_uri()}">{path.name}</a>'
+        self.run.say(_("Written: {link}").format(link=link))
+
+    def _onChosen(self, name):
+        self._leave()
+        self._name = name
+        self._rows = self.logic.results.sliceRows(name)
+        try:
+            self._node = self.logic.loadVolume(name)
+        except MemorizationIndexError as error:
+            self.run.say(str(error))
+        self._row = self.logic.results.worstSlice(name)
+        if self._node is not None and self._row is not None:
+            self._navigator.show(self._node, self._rows)
+            self._navigator.jump(int(self._row["slice"]))
+        self._showSlice()
+
+    def _onMoved(self, number):
+        row = next((row for row in self._rows if row["slice"] == number), None)
+        if row is not None and row is not self._row:
+            self._row = row
+            self._showSlice()
+
+    def _showSlice(self):
+        number = int(self._row["slice"]) if self._row else None
+        self.plot.draw(self._rows, number)
+        self.review.show(self._name, number)
+        self.ui.volumeLabel.text = _describe(self._row) if self._row else self._reason()
+        self._onShown(self.node, self._row)
+
+    def _leave(self):
+        self._navigator.leave()
+        self._name, self._rows, self._row, self._node = None, [], None, None
+        self.plot.draw([])
+        self.review.show(None, None)
+        self.ui.volumeLabel.clear()
+        self._onShown(None, None)
+
+    def _reason(self):
+        row = self.logic.results.row(self._name) if self._name else None
+        return row["reason"] if row else ""
+
+    def _worklistRows(self):
+        classes = self.logic.results.worstClasses(CLASSES)
+        decisions = {row["volume"]: row["decision"] for row in self.logic.review.rows() if not row["slice"]}
+        return [
+            {**row, "match_class": classes.get(row["volume"], ""), "decision": decisions.get(row["volume"], "")}
+            for row in self.logic.results.rows()
+        ]
+
+
+def _describe(row):
+    """One slice in a line."""
+    parts = [
+        _("slice {number}").format(number=int(row["slice"])),
+        row["match_class"] or _("not verified"),
+        _("p {p:.3g}").format(p=row["p_value"]),
+        _("MI {mi:.1f}").format(mi=row["mi"]),
+        _("ONI {oni:+.2f}").format(oni=row["oni"]),
+        _("{volume} slice {number}").format(volume=row["match_volume"], number=int(row["match_slice"])),
+        _("r {ncc:.2f}").format(ncc=row["ncc"]),
+        row["transform"],
+    ]
+    return " · ".join(part for part in parts if part and "nan" not in part.split())

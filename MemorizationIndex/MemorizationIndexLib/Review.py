@@ -1,0 +1,146 @@
+"""What the reader decided, kept in the scene."""
+
+import datetime
+
+import slicer
+from slicer.i18n import tr as _
+
+#: What can be decided.
+DECISIONS = ("copy", "not a copy", "unsure")
+COLUMNS = ("volume", "slice", "decision", "note", "time", "reader")
+_DECISION, _READER = COLUMNS.index("decision"), COLUMNS.index("reader")
+
+
+class Review:
+    """Decisions on scored volumes and slices: a table of the scene, one row each, and a stack to undo and redo.
+
+    ``slice`` is the slice number as text, and empty for a decision on the whole volume; ``time`` is UTC.
+    """
+
+    def __init__(self, results):
+        self._results = results
+        self._done, self._undone, self._stackOf = [], [], None
+
+    def decide(self, volume, sliceNumber, decision, note="", reader=""):
+        """Decide on a volume (``sliceNumber`` None) or one of its slices; an empty decision and note take it back."""
+        if decision not in (*DECISIONS, ""):
+            raise ValueError(f"{decision!r} is not one of {DECISIONS}")
+        key = (volume, _text(sliceNumber))
+        time = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        new = (*key, decision, _oneLine(note), time, _oneLine(reader)) if decision or note else None
+        old = self._find(key)
+        if (old and old[_DECISION : _DECISION + 2]) == (new and new[_DECISION : _DECISION + 2]):
+            return
+        self._checkStack()
+        self._done.append((key, old, new))
+        self._undone.clear()
+        self._put(key, new)
+
+    def decisionOf(self, volume, sliceNumber=None):
+        """The row on a volume or slice as a dictionary, or None."""
+        row = self._find((volume, _text(sliceNumber)))
+        return dict(zip(COLUMNS, row, strict=True)) if row else None
+
+    def rows(self):
+        """Every decision as a dictionary."""
+        return [dict(zip(COLUMNS, row, strict=True)) for row in self._rows().values()]
+
+    def reviewed(self):
+        """How many of the scored volumes have a decision, and how many there are."""
+        scored = [row["volume"] for row in self._results.rows() if row["verdict"] != "skipped"]
+        rows = self._rows()
+        return sum(1 for name in scored if rows.get((name, ""), [""] * len(COLUMNS))[_DECISION]), len(scored)
+
+    def keep(self, before, after):
+        """After another run, keep decisions on volumes that are the same; another of the same name begins undecided.
+
+        Both: ``{volume name: what tells it from another}`` (see :meth:`Results.identities`).
+        """
+        for key in list(self._rows()):
+            if before.get(key[0]) is None or before[key[0]] != after.get(key[0]):
+                self._put(key, None)
+        self._done, self._undone = [], []
+
+    # --- Undo --------------------------------------------------------------------------------------------------------
+
+    @property
+    def canUndo(self):
+        """Whether there is a decision to take back."""
+        self._checkStack()
+        return bool(self._done)
+
+    @property
+    def canRedo(self):
+        """Whether there is a decision that was taken back."""
+        self._checkStack()
+        return bool(self._undone)
+
+    def undo(self):
+        """Take the last decision back; returns its (volume, slice), or None."""
+        return self._move(self._done, self._undone, "old") if self.canUndo else None
+
+    def redo(self):
+        """Decide again what was taken back last; returns its (volume, slice), or None."""
+        return self._move(self._undone, self._done, "new") if self.canRedo else None
+
+    def _move(self, source, target, which):
+        key, old, new = source.pop()
+        target.append((key, old, new))
+        self._put(key, old if which == "old" else new)
+        return key
+
+    def _checkStack(self):
+        """What was done in another scene cannot be undone in this one."""
+        table = self._results.parameter.decisionTable
+        if table is not self._stackOf:
+            if self._stackOf is not None or table is not None:
+                self._done, self._undone = [], []
+            self._stackOf = table
+
+    # --- The table ---------------------------------------------------------------------------------------------------
+
+    def _rows(self):
+        """``{(volume, slice): row}``."""
+        table = self._results.parameter.decisionTable
+        if table is None:
+            return {}
+        values = ([table.GetCellText(i, c) for c in range(len(COLUMNS))] for i in range(table.GetNumberOfRows()))
+        return {(row[0], row[1]): tuple(row) for row in values}
+
+    def _find(self, key):
+        return self._rows().get(key)
+
+    def _put(self, key, row):
+        """Make ``row`` the row of ``key``; None removes it."""
+        table = self._table()
+        number = next((i for i, known in enumerate(self._rows()) if known == key), None)
+        with slicer.util.NodeModify(table):
+            if row is None:
+                if number is not None:
+                    table.RemoveRow(number)
+                return
+            if number is None:
+                number = table.AddEmptyRow()
+            for column, value in enumerate(row):
+                table.SetCellText(number, column, value)
+
+    def _table(self):
+        """The table of decisions, made when the first is put in."""
+        parameter = self._results.parameter
+        table = parameter.decisionTable
+        if table is None:
+            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("MemorizationIndex decisions"))
+            table.SetUseColumnTitleAsColumnHeader(True)
+            for name in COLUMNS:
+                table.AddColumn().SetName(name)
+            parameter.decisionTable = table
+            self._stackOf = table
+        return table
+
+
+def _text(sliceNumber):
+    return "" if sliceNumber is None else str(int(sliceNumber))
+
+
+def _oneLine(text):
+    return " ".join(text.split())

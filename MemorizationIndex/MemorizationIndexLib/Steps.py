@@ -1,0 +1,47 @@
+"""Work that must be done in the application's own process, without keeping it from living."""
+
+import time
+
+import qt
+from memorization_index.errors import MemorizationIndexError
+
+
+class Steps:
+    """Runs a generator a few milliseconds at a time, from the event loop.
+
+    MRML may be touched on the main thread only, and Python threads stand still while Slicer waits for events, so work
+    is cut into steps instead. ``onFinished(result, error)`` is called once, with what the generator returned or with
+    the exception that ended it (of the kinds that bad data or a full disk cause). After ``stop`` it is not called.
+    """
+
+    #: Milliseconds of work before the application gets its turn.
+    BUDGET = 15
+
+    def __init__(self, generator, onFinished):
+        self._generator, self._onFinished = generator, onFinished
+        self._timer = qt.QTimer()
+        self._timer.setInterval(1)
+        self._timer.connect("timeout()", self._work)
+
+    def start(self):
+        """Begin; returns at once."""
+        self._timer.start()
+
+    def stop(self):
+        """Do no further step."""
+        self._timer.stop()
+        self._generator.close()
+
+    def _work(self):
+        end = time.monotonic() + self.BUDGET / 1000
+        result, error = None, None
+        try:
+            while time.monotonic() < end:
+                next(self._generator)
+            return
+        except StopIteration as stop:
+            result = stop.value
+        except (MemorizationIndexError, OSError, ValueError, KeyError, RuntimeError) as raised:
+            error = raised
+        self._timer.stop()
+        self._onFinished(result, error)

@@ -1,0 +1,183 @@
+"""The scored volumes, worst first."""
+
+import math
+
+import qt
+from slicer.i18n import tr as _
+
+_VERDICTS = ("copy", "suspicious", "uncalibrated", "no evidence", "skipped")
+#: Worst first; a class that is not listed comes after these.
+CLASSES = ("exact", "copy", "altered copy", "partial copy", "same anatomy", "novel", "")
+_COLORS = {"copy": "#D55E00", "suspicious": "#E69F00"}
+# Key of a row, whether it holds numbers, how they are shown.
+_COLUMNS = (
+    ("volume", None), ("verdict", None), ("match_class", None), ("p_value", "{:.3g}"), ("mi", "{:.1f}"),
+    ("match_subject", None), ("n_flagged", "{:.0f}"), ("decision", None),
+)  # fmt: skip
+
+
+class Worklist:
+    """A table of volumes that is sorted by a click on a header and filtered by text and kind.
+
+    ``onChosen(name)`` when the user chooses a row. Rows are dictionaries: those of the volume table with
+    ``match_class`` (the worst of its slices) and ``decision`` added.
+    """
+
+    def __init__(self, table, filterEdit, filterSelector, onChosen):
+        self._table, self._edit, self._selector, self._onChosen = table, filterEdit, filterSelector, onChosen
+        self._rows, self._shown, self._items, self._sort = [], [], [], None
+        self._chosen, self._filling = None, False
+        titles = (_("Volume"), _("Verdict"), _("Class"), _("p"), _("MI / ONI"), _("Matched subject"), _("Flagged"))
+        table.setColumnCount(len(_COLUMNS))
+        table.setHorizontalHeaderLabels([*titles, _("Decision")])
+        table.verticalHeader().setVisible(False)
+        header = table.horizontalHeader()
+        header.setSectionsClickable(True)
+        header.connect("sectionClicked(int)", self._onHeader)
+        self._kinds = {
+            _("All volumes"): lambda row: True,
+            _("Copies and suspicious"): lambda row: row["verdict"] in ("copy", "suspicious"),
+            _("Not decided yet"): lambda row: not row["decision"] and row["verdict"] != "skipped",
+            _("Left out"): lambda row: row["verdict"] == "skipped",
+        }
+        for text in self._kinds:
+            filterSelector.addItem(text)
+        filterEdit.connect("textChanged(QString)", self._onFilter)
+        filterSelector.connect("currentIndexChanged(int)", self._onFilter)
+        table.connect("itemSelectionChanged()", self._onSelection)
+
+    @property
+    def chosen(self):
+        """The name of the chosen volume, or None."""
+        return self._chosen
+
+    def show(self, rows):
+        """Show these volumes; the chosen one stays chosen where it is still there."""
+        self._rows = sorted(rows, key=worst)
+        if self._chosen not in {row["volume"] for row in rows}:
+            self._chosen = None
+        self._fill()
+
+    def forget(self):
+        """Choose none."""
+        self._chosen = None
+        self._table.clearSelection()
+
+    def names(self):
+        """The names of the volumes that are shown, from top to bottom."""
+        return [row["volume"] for row in self._shown]
+
+    def choose(self, name):
+        """Choose a volume that is shown, as a click does."""
+        self._table.selectRow(self.names().index(name))
+
+    def move(self, step):
+        """Choose the next (1) or previous (-1) volume."""
+        names = self.names()
+        if names:
+            at = names.index(self._chosen) + step if self._chosen in names else 0
+            self.choose(names[min(max(at, 0), len(names) - 1)])
+
+    # --- Filling -----------------------------------------------------------------------------------------------------
+
+    def _fill(self):
+        rows = [row for row in self._rows if self._matches(row)]
+        if self._sort is not None:
+            column, descending = self._sort
+            rows = ordered(rows, _COLUMNS[column][0], descending)
+        self._shown, self._filling = rows, True
+        self._table.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            for column, text in enumerate(_cells(row)):
+                self._item(number, column).setText(text)
+            color = _COLORS.get(row["verdict"])
+            verdict = self._item(number, 1)
+            verdict.setForeground(qt.QBrush(qt.QColor(color)) if color else qt.QBrush(self._table.palette.text()))
+            self._item(number, 0).setToolTip(row.get("reason") or row["volume"])
+        names = self.names()
+        if self._chosen in names:
+            self._table.selectRow(names.index(self._chosen))
+        else:
+            self._table.clearSelection()
+        self._filling = False
+
+    def _item(self, row, column):
+        """The item of a cell. (The table owns its items; PythonQt needs them held as well.)"""
+        item = self._table.item(row, column)
+        if item is None:
+            item = qt.QTableWidgetItem()
+            self._table.setItem(row, column, item)
+        return item
+
+    def _matches(self, row):
+        kind = list(self._kinds.values())[max(self._selector.currentIndex, 0)]
+        text = self._edit.text.lower()
+        return kind(row) and (not text or any(text in cell.lower() for cell in _cells(row)))
+
+    # --- What the user does ------------------------------------------------------------------------------------------
+
+    def _onHeader(self, column):
+        descending = self._sort == (column, False)
+        self._sort = (column, descending)
+        header = self._table.horizontalHeader()
+        header.setSortIndicatorShown(True)
+        header.setSortIndicator(column, qt.Qt.DescendingOrder if descending else qt.Qt.AscendingOrder)
+        self._fill()
+
+    def _onFilter(self, _value):
+        self._fill()
+
+    def _onSelection(self):
+        row = self._table.currentRow()
+        if self._filling or not self._table.selectedItems() or not 0 <= row < len(self._shown):
+            return
+        name = self._shown[row]["volume"]
+        if name != self._chosen:
+            self._chosen = name
+            self._onChosen(name)
+
+
+def worst(row):
+    """A key that sorts the worst volume first."""
+    verdict = _VERDICTS.index(row["verdict"]) if row["verdict"] in _VERDICTS else len(_VERDICTS)
+    return (verdict, _last(row["p_value"]), -_number(row["mi"]), row["volume"])
+
+
+def ordered(rows, column, descending):
+    """Rows by a column; numbers that were not given come last either way."""
+    missing = [row for row in rows if _isMissing(row[column])]
+    given = [row for row in rows if not _isMissing(row[column])]
+    return sorted(given, key=lambda row: _key(row, column), reverse=descending) + missing
+
+
+def _key(row, column):
+    if column == "verdict":
+        return _VERDICTS.index(row[column]) if row[column] in _VERDICTS else len(_VERDICTS)
+    if column == "match_class":
+        return CLASSES.index(row[column]) if row[column] in CLASSES else len(CLASSES)
+    return row[column].lower() if isinstance(row[column], str) else row[column]
+
+
+def _isMissing(value):
+    return value == "" if isinstance(value, str) else math.isnan(value)
+
+
+def _last(value):
+    return math.inf if math.isnan(value) else value
+
+
+def _number(value):
+    return -math.inf if math.isnan(value) else value
+
+
+def _cells(row):
+    """What the columns show."""
+    texts = []
+    for name, form in _COLUMNS:
+        value = row[name]
+        texts.append(value if form is None else "" if math.isnan(value) else form.format(value))
+    if texts[4]:
+        texts[4] += f" / {row['oni']:+.2f}"
+    if texts[6]:
+        texts[6] = _("{flagged:.0f} of {count:.0f}").format(flagged=row["n_flagged"], count=row["n_slices"])
+    return texts

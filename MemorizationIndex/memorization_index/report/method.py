@@ -1,0 +1,175 @@
+"""What the numbers mean: hypothesis, method in ten lines, power, calibration on controls, what was skipped, limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memorization_index.report.markup import plural, table, text
+from memorization_index.report.summary import LISTED
+from memorization_index.verdicts import FLAG_P, VOLUME_P
+
+
+def hypothesis(run: dict[str, Any]) -> str:
+    """What is tested, against what."""
+    if not run["calibration"]["calibrated"]:
+        return (
+            "<p>No hypothesis is tested: there are too few training subjects for a null. Verdicts rest on the class of "
+            "verified matches alone.</p>"
+        )
+    subjects = run["calibration"]["null_subjects"]
+    return (
+        f"<p>Null hypothesis, for each slice and each image: it is no closer to the training set than a real scan of a "
+        f"new person is. A small p speaks against it. How close new people come was measured on {subjects} training "
+        f"subjects, each scored as if it were new. p is approximate: whitening and folds are shared by subjects, and "
+        f"generated images are not scans (see limits).</p>"
+    )
+
+
+def method(run: dict[str, Any]) -> str:
+    """The method in ten lines."""
+    calibration = run["calibration"]
+    thresholds = calibration["thresholds"]
+    lines = [
+        "Volumes are turned to one orientation and cut into slices of one plane; slices become square pictures, with "
+        "intensities scaled over what is not background. Empty slices are left out.",
+        f"Each slice is described by numbers (encoder {run['encoder']['name']}), whitened on the training set.",
+        "It is compared with every training slice under mirrors, quarter turns, rotations and scales; similarity is "
+        "the largest cosine found, from 0 to 1.",
+        "The best candidates are aligned with the slice and compared in fine detail (band-passed normalized "
+        "cross-correlation, NCC).",
+        f"Class: exact (same pixels), copy (NCC ≥ {thresholds['copy_ncc']:.2f}, {thresholds['copy_source']}), altered "
+        f"copy (NCC ≥ {thresholds['altered_ncc']:.2f}, {thresholds['altered_source']}), else same anatomy or novel.",
+    ]
+    if calibration["calibrated"]:
+        lines += [
+            f"The null: {calibration['null_slices']} training slices of {calibration['null_subjects']} subjects, each "
+            f"scored as if its subject were new (whitening and training slices of its fold left out).",
+            "MI = (similarity − mean) / deviation of the null; ONI = −tanh(MI): −1 memorized, 0 typical, +1 novel. An "
+            "image's own MI and p compare its maximum with maxima over as many slices of left-out people.",
+            "p: how often a new person's real scan is at least this similar. q: p adjusted for the number of slices or "
+            "images (Benjamini–Hochberg).",
+        ]
+    else:
+        lines.append("Too few training subjects for a null: MI, ONI, p and q are not given.")
+    lines += [
+        f"A slice is flagged when its class is exact, copy or altered copy, or its p ≤ {FLAG_P}.",
+        f"Verdict: copy — any slice exact or copy, or p ≤ {VOLUME_P} of the image with altered copies; suspicious — "
+        f"p ≤ {VOLUME_P}, or altered copies; otherwise no evidence, or uncalibrated where that cannot be said.",
+    ]
+    return "<ol>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ol>"
+
+
+def power(run: dict[str, Any]) -> str:
+    """How many planted copies this reference finds, as measured when it was built; said where it was not measured."""
+    smallest = ""
+    if run["calibration"]["calibrated"]:
+        calibration = run["calibration"]
+        smallest = (
+            f"<p>The smallest p that this reference can give: {calibration['smallest_slice_p']:.4f} for a slice, "
+            f"{calibration['smallest_volume_p']:.3f} for an image; a lone copy in this run would get q = "
+            f"{run['smallest']['slice_q_of_one_copy']:.3f} at best.</p>"
+        )
+    card = run.get("power")
+    rows = card if isinstance(card, list) else (card or {}).get("augmentations", [])
+    if not rows:
+        return f"<p>Not measured for this reference: how many altered copies it would find is not known.</p>{smallest}"
+    cells = [
+        [
+            text(row["augmentation"]),
+            f"{row['found']} of {row['copies']} ({_percent(row['found'], row['copies'])})",
+            f"{row['flagged']} of {row['controls']} ({_percent(row['flagged'], row['controls'])})",
+        ]
+        for row in rows
+    ]
+    return (
+        "<p>Measured when the reference was built: copies of training slices were altered and scored, and so were "
+        "slices of left-out people, altered in the same way.</p>"
+        + table(("Alteration", "Copies found", "Others flagged"), cells, "power card")
+        + smallest
+    )
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "–"
+
+
+def controls(run: dict[str, Any]) -> str:
+    """How often real scans that were never trained on are flagged."""
+    found = run.get("controls")
+    if not found:
+        return (
+            "<p>No control scans were given (build --controls): that the false alarm rate is what p says was not "
+            "checked on scans from outside of the training set.</p>"
+        )
+    said = (
+        f"{found['volumes']} real {plural('image', found['volumes'])} ({found['slices']} slices) that were never "
+        f"trained on: {found['verdict_copy']} got the verdict copy"
+    )
+    if found["at_1_percent"] is not None:
+        said += (
+            f"; slices with p ≤ .01: {100 * found['at_1_percent']:.1f} % (expected 1 %), with p ≤ .05: "
+            f"{100 * found['at_5_percent']:.1f} % (expected 5 %)"
+        )
+    return f"<p>{text(said)}.</p>"
+
+
+def skipped(run: dict[str, Any]) -> str:
+    """What was not examined, and why."""
+    items = [text(s["reason"]) for s in run["skipped"]]
+    if missing := run["counts"]["training_volumes_missing"]:
+        items.append(
+            f"{missing} training {plural('image', missing)} were not there or had changed; their matches are not "
+            f"verified (name their folder with --training-root)."
+        )
+    if not items:
+        return "<p>Nothing was skipped.</p>"
+    more = f'<p class="note">{len(items) - LISTED} more are in run.json.</p>' if len(items) > LISTED else ""
+    return "<ul>" + "".join(f"<li>{item}</li>" for item in items[:LISTED]) + f"</ul>{more}"
+
+
+def limits(run: dict[str, Any]) -> str:
+    """What must not be concluded."""
+    items = [
+        "This is evidence of copying, not proof of its absence: a volume that is not flagged is not proven novel.",
+        "p is calibrated for real scans of new people. Generated images are smoother and nearer to the mean, so p may "
+        "be off for them; a verified class (exact, copy) does not depend on p.",
+        "Only the training set of this reference was compared, in one plane. What is not in it, or only seen in "
+        "another plane, cannot be found.",
+        "Copies that are altered beyond what was measured under power, or a small part of a slice, can be missed.",
+        "The same person scanned twice, or in the training set under two names, looks like a copy or nearly so.",
+        "Whether an image identifies a person, and what follows from that, is not decided here.",
+    ]
+    return "<ul>" + "".join(f"<li>{text(item)}</li>" for item in items) + "</ul>"
+
+
+def provenance(run: dict[str, Any]) -> str:
+    """What was compared with what, by which version, with which settings."""
+    reference, encoder = run["reference"], run["encoder"]
+    counts = reference["counts"]
+    rows = [
+        ("Protocol", run["protocol"]),
+        ("Reference (SHA-256)", reference["fingerprint"] or "in memory"),
+        ("Training set", f"{counts['subjects']} subjects, {counts['volumes']} images, {counts['slices']} slices"),
+        ("Plane", reference["plane"]),
+        ("Encoder", f"{encoder['name']} ({encoder['fingerprint']})"),
+        ("Encoder's weights (SHA-256)", encoder.get("weights_sha256") or "none"),
+        ("Inputs", _inputs(run)),
+        ("Parameters", _pairs(run.get("parameters", {}))),
+        ("Seed", run["seed"]),
+        ("Versions", _pairs({"memorization-index": run["version"], **run["versions"]})),
+        ("Scored", run.get("created") or "not recorded"),
+    ]
+    return table(("", ""), [[text(a), text(b)] for a, b in rows], "provenance")
+
+
+def _inputs(run: dict[str, Any]) -> str:
+    inputs = run.get("inputs") or {}
+    if not inputs.get("sha256"):
+        return "in memory"
+    return f"{inputs['files']} {plural('file', inputs['files'])}; SHA-256 over theirs (inputs.csv) {inputs['sha256']}"
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in sorted(values.items())
+    )

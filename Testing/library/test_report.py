@@ -1,0 +1,296 @@
+"""The report as a reader gets it: whole, without scripts or network, and saying what the tables say."""
+
+import base64
+import csv
+import io
+import itertools
+import re
+import shutil
+import sys
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import phantoms
+import pytest
+from memorization_index import MemorizationIndexError
+from memorization_index.cli import main
+from memorization_index.report import report
+from memorization_index.report.decisions import read_decisions
+from memorization_index.report.matches import difference
+from memorization_index.scores import Scores
+from PIL import Image
+
+#: Elements of HTML that have no end tag.
+_VOID = {"meta", "link", "img", "br", "hr", "input"}
+HOSTILE = '<script>alert(1)</script> & "x".nii.gz'
+
+
+class Page(HTMLParser):
+    """Elements with their attributes and text; insists that every element is closed in its place."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text, self._open = "", []
+        self.feed(source)
+        self.close()
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in _VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open:
+            self.text += data + " "
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def result(training: Path, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A copy, a mirrored copy, a volume with a copied middle, two new people, and a broken file."""
+    folder = tmp_path_factory.mktemp("report")
+    queries = folder / "queries"
+    shutil.copytree(training / "sub-02", queries / "whole")
+    phantoms.write(queries / "mirrored.nii.gz", phantoms.anatomy(3)[3:9, :, ::-1])
+    mixed = phantoms.anatomy(52)[3:9]
+    mixed[2:4] = phantoms.anatomy(4)[5:7]
+    phantoms.write(queries / HOSTILE.replace("/", "_"), mixed)
+    for subject in (50, 51):
+        phantoms.write(queries / f"new-{subject}.nii.gz", phantoms.anatomy(subject)[3:9])
+    (queries / "broken.nii.gz").write_text("no image")
+    assert main(["score", str(reference), str(queries), "--out", str(folder / "result")]) == 0
+    out = folder / "result"
+    source = (out / "report.html").read_text(encoding="utf-8")
+    return SimpleNamespace(folder=out, scores=Scores.read(out), source=source)
+
+
+@pytest.fixture(scope="module")
+def page(result: SimpleNamespace) -> Page:
+    return Page(result.source)
+
+
+def sections(source: str) -> dict[str, str]:
+    """The section of each flagged volume, by anchor."""
+    return dict(re.findall(r'<section class="match" id="([^"]+)">(.*?)</section>', source, re.S))
+
+
+def marks(svg: str) -> list[tuple[float, float]]:
+    """Where the points of a chart lie."""
+    circles = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', svg)
+    diamonds = [(x, float(y) + 4.5) for x, y in re.findall(r'<path d="M([\d.]+) ([-\d.]+)l4.5', svg)]
+    return sorted((float(x), float(y)) for x, y in [*circles, *diamonds])
+
+
+def test_is_self_contained_and_needs_no_script(result: SimpleNamespace, page: Page) -> None:
+    assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & {tag for tag, _ in page.elements}
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "data", "srcset", "action"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+    style = re.search(r"<style>(.*?)</style>", result.source, re.S)[1]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_can_be_read_by_keyboard_and_aloud(page: Page) -> None:
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = [a["href"].removeprefix("#") for a in page.all("a")]
+    assert set(targets) <= set(ids)
+    assert page.elements[0][1]["lang"] == "en"
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.all("svg"))
+    scrolling = [a for a in page.all("div") if "wide" in a.get("class", "")]
+    assert scrolling
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolling)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_every_flagged_volume_has_pictures_and_charts(result: SimpleNamespace) -> None:
+    volumes, found = result.scores.volumes, sections(result.source)
+    flagged = np.flatnonzero(volumes["n_flagged"] > 0)
+    assert len(flagged) >= 3
+    assert set(found) == {f"image-{i}" for i in flagged}
+    for i in flagged:
+        own = found[f"image-{i}"]
+        pictures = re.findall(r"data:image/png;base64,([^\"]+)", own)
+        assert [Image.open(io.BytesIO(base64.b64decode(p))).mode for p in pictures] == ["L", "L", "L", "RGB"]
+        score, *trajectory = re.findall(r"<svg.*?</svg>", own, re.S)
+        rows = result.scores.slices["volume"] == volumes["volume"][i]
+        assert len(marks(score)) == rows.sum() == 6
+        named = result.scores.slices["match_volume"][rows] == volumes["match_volume"][i]
+        assert len(trajectory) == (named.sum() >= 2)
+        if trajectory:
+            assert len(marks(trajectory[0])) == named.sum()
+
+
+def test_score_chart_shows_similarity_and_the_null_s_band(result: SimpleNamespace) -> None:
+    volumes, calibration = result.scores.volumes, result.scores.run["calibration"]
+    row = list(volumes["volume"]).index("mirrored.nii.gz")
+    score, trajectory = re.findall(r"<svg.*?</svg>", sections(result.source)[f"image-{row}"], re.S)
+    top, bottom = 8, 170 - 34  # similarity 1 and 0
+    similarity = result.scores.slices["similarity"][result.scores.slices["volume"] == "mirrored.nii.gz"]
+    drawn = [(bottom - y) / (bottom - top) for _, y in marks(score)]
+    np.testing.assert_allclose(drawn, similarity, atol=0.001)
+    y, height = map(float, re.search(r'y="([\d.]+)" width="\d+" height="([\d.]+)" fill="#dde7f0"', score).groups())
+    edges = [(bottom - e) / (bottom - top) for e in (y + height, y)]
+    expected = [calibration["mean"] + k * calibration["deviation"] for k in (-1.96, 1.96)]
+    np.testing.assert_allclose(edges, np.clip(expected, 0, 1), atol=0.002)
+    # A whole copy runs through its training volume in order: a straight line.
+    x, y = np.array(marks(trajectory)).T
+    np.testing.assert_allclose(np.diff(y) / np.diff(x), -(bottom - top) / (480 - 44 - 10), rtol=0.01)
+
+
+def test_says_what_the_tables_say(result: SimpleNamespace, page: Page) -> None:
+    said = " ".join(page.text.split())
+    verdicts = result.scores.run["verdicts"]
+    assert verdicts["copy"] == 3
+    assert "3 of 5 examined images show evidence of copying the training set of 6 subjects." in said
+    assert "broken.nii.gz" in said[said.index("Not examined") :]
+    assert "a volume that is not flagged is not proven novel" in said
+    assert result.scores.run["reference"]["fingerprint"] in said
+    for title in ("Worklist", "The hypothesis tested", "Method", "Power", "Calibration on controls", "Limits"):
+        assert title in said
+    assert HOSTILE.replace("/", "_") in page.text
+    method = result.source.split('id="method"')[1].split("</ol>")[0]
+    assert method.count("<li>") == 10
+
+
+def test_never_promises_what_it_cannot(result: SimpleNamespace, tiny, tmp_path: Path) -> None:
+    """Neither a calibrated nor an uncalibrated report."""
+    assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(tmp_path)]) == 0
+    for folder in (result.folder, tmp_path):
+        text = (folder / "report.html").read_text(encoding="utf-8").lower()
+        assert not re.search(r"anonym|complian|gdpr", re.sub(r"base64,[^\"]+", "", text))
+
+
+def test_power_card_and_controls_are_shown_where_they_were_measured(result: SimpleNamespace) -> None:
+    scores = Scores.read(result.folder)
+    assert "Not measured for this reference" in report(scores)
+    assert "No control scans were given" in report(scores)
+    scores.run["power"] = [{"augmentation": "rotation_5", "copies": 50, "found": 49, "controls": 40, "flagged": 1}]
+    scores.run["controls"] = {
+        "volumes": 4, "slices": 24, "at_1_percent": 0.0125, "at_5_percent": 0.05, "verdict_copy": 0
+    }  # fmt: skip
+    text = Page(report(scores)).text
+    assert "49 of 50 (98 %)" in text
+    assert "1 of 40 (2 %)" in text
+    assert "4 real images (24 slices) that were never trained on: 0 got the verdict copy" in text
+    assert "1.2 % (expected 1 %)" in text
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The reader's decisions
+
+
+def write_decisions(path: Path, *rows: tuple[str, ...]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("volume", "slice", "decision", "note", "time", "reader"), *rows])
+    return path
+
+
+def test_decisions_are_shown_with_their_volumes(result: SimpleNamespace, tmp_path: Path, capsys) -> None:
+    shutil.copytree(result.folder, tmp_path / "result")
+    write_decisions(
+        tmp_path / "result" / "decisions.csv",
+        ("mirrored.nii.gz", "", "copy", "left & right <i>swapped</i>", "2026-01-02T03:04:05Z", "R. D."),
+        ("mirrored.nii.gz", "10", "unsure", "", "", ""),
+        ("mirrored.nii.gz", "9", "copy", "", "", ""),
+        ("new-50.nii.gz", "", "not a copy", "", "", "R. D."),
+        ("of another result", "", "copy", "", "", ""),
+    )
+    assert main(["report", str(tmp_path / "result")]) == 0
+    source = (tmp_path / "result" / "report.html").read_text(encoding="utf-8")
+    said = " ".join(Page(source).text.split())
+    assert "Read by people: 2 of 5 images (1 copy, 1 not a copy); 2 decisions on single slices." in said
+    row = list(result.scores.volumes["volume"]).index("mirrored.nii.gz")
+    own = Page(sections(source)[f"image-{row}"]).text
+    assert "left & right <i>swapped</i>" in own
+    assert own.index("slice 9") < own.index("slice 10")
+    assert "of another result" not in said
+    elsewhere = write_decisions(tmp_path / "mine.csv", ("new-51.nii.gz", "", "unsure", "", "", ""))
+    assert main(["report", str(tmp_path / "result"), "--decisions", str(elsewhere)]) == 0
+    assert "1 of 5 images (1 unsure)" in (tmp_path / "result" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"volume,decision\na,copy\n", "has no column slice"), (b"\xff\xfe\x00", "is not a table")],
+)
+def test_other_tables_are_refused(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "decisions.csv").write_bytes(content)
+    with pytest.raises(MemorizationIndexError, match=said):
+        read_decisions(tmp_path / "decisions.csv")
+    assert read_decisions(tmp_path / "none.csv") == []
+
+
+def test_decisions_that_are_not_there_are_refused(result: SimpleNamespace, tmp_path: Path, capsys) -> None:
+    assert main(["report", str(result.folder), "--decisions", str(tmp_path / "gone.csv")]) == 2
+    assert "gone.csv: does not exist" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Pictures and paper
+
+
+def test_difference_ignores_brightness_and_contrast() -> None:
+    random = np.random.default_rng(0)
+    image = np.clip(random.normal(0.5, 0.15, (128, 128)), 0.1, 0.9)
+    image[:20] = 0
+    altered = np.where(image > 0, 0.7 * image + 0.15, 0)
+    changed = altered.copy()
+    changed[60:70, 60:70] += 0.25
+    as_bytes = [np.round(x * 255).astype(np.uint8) for x in (image, altered, changed)]
+    assert difference(as_bytes[1], as_bytes[0]).max() <= 6
+    found = difference(as_bytes[2], as_bytes[0])
+    assert found[60:70, 60:70].min() > 100
+    assert np.median(found) <= 6
+
+
+def test_same_result_gives_the_same_bytes(result: SimpleNamespace, tmp_path: Path) -> None:
+    for copy in ("one", "two"):
+        shutil.copytree(result.folder, tmp_path / copy)
+        assert main(["report", str(tmp_path / copy)]) == 0
+    assert (tmp_path / "one" / "report.html").read_bytes() == (tmp_path / "two" / "report.html").read_bytes()
+
+
+def test_pdf_is_the_printed_page(result: SimpleNamespace, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("weasyprint", reason="needs the extra 'pdf'", exc_type=(ImportError, OSError))
+    written = []
+    for copy in ("one", "two"):
+        shutil.copytree(result.folder, tmp_path / copy)
+        assert main(["report", str(tmp_path / copy), "--pdf"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / copy / "report.pdf")
+        written.append((tmp_path / copy / "report.pdf").read_bytes())
+    assert written[0] == written[1]
+    assert written[0].startswith(b"%PDF-")
+    assert len(re.findall(rb"/Subtype ?/Image", written[0])) >= 4 * 3
+    streams = [
+        zlib.decompress(part)
+        for part in re.findall(rb"FlateDecode[^>]*>>\s*stream\n(.*?)\nendstream", written[0], re.S)
+    ]
+    assert any(b"Copy evidence" in part for part in streams)
+
+
+def test_pdf_without_weasyprint_says_what_to_do(result: SimpleNamespace, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    shutil.copytree(result.folder, tmp_path / "result")
+    assert main(["report", str(tmp_path / "result"), "--pdf"]) == 2
+    message = capsys.readouterr().err
+    assert "memorization-index[pdf]" in message
+    assert "\n" not in message.strip()
