@@ -11,6 +11,7 @@ from .ResultFiles import ResultFiles
 from .Results import Results
 from .Review import Review
 from .Run import Run
+from .SampleScans import registerSampleScans
 from .ScenePreview import ScenePreview
 from .Steps import Steps
 from .TrainingVolumes import TrainingVolumes
@@ -36,4 +37,5 @@ __all__ = [
     "VolumeWriter",
     "Weights",
     "Widget",
+    "registerSampleScans",
 ]

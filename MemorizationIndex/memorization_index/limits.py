@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from memorization_index.errors import MemorizationIndexError
 
 #: Voxels of one volume, and along one axis (a whole-body scan has 1,000; a 7 T slab of 0.1 mm 2,000).
@@ -80,6 +82,17 @@ def check_spacing(path: Path, spacing: Sequence[float]) -> None:
         raise MemorizationIndexError(
             f"{path}: has voxels of {shown} mm; expected sizes between {low:g} and {high:g} mm that differ at most "
             f"{MAXIMUM_ANISOTROPY}-fold, so correct the header."
+        )
+
+
+def check_direction(path: Path, direction: Sequence[float]) -> None:
+    """Refuse axes that (nearly) lie in one plane: ITK searches for their orientation without end."""
+    side = math.isqrt(len(direction))
+    matrix = np.reshape(direction, (side, side))
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 0.5:
+        raise MemorizationIndexError(
+            f"{path}: has axes that are not perpendicular; expected a box-shaped volume, so correct the directions in "
+            f"its header."
         )
 
 

@@ -29,6 +29,7 @@ from memorization_index.limits import (
     TRUNCATED,
     check_components,
     check_dimension,
+    check_direction,
     check_expansion,
     check_shape,
     check_spacing,
@@ -262,6 +263,8 @@ def _from_itk(image: Any, path: Path) -> Volume:
     import SimpleITK as sitk
 
     check_dimension(path, image.GetSize())
+    check_spacing(path, image.GetSpacing()[:3])
+    check_direction(path, image.GetDirection())
     while image.GetDimension() > 3:
         image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
     grid = Grid.of(image)

@@ -156,7 +156,7 @@ def _work(out: Path, name: str, seed: int, start: int, stop: int) -> int:
         for number in range(start, stop):
             state[:8] = number.to_bytes(8, "little")
             entry = case.damage(seed, number)
-            outcome, what = watch.open(case, entry)
+            outcome, what = watch.open(case, entry, number)
             outcomes[outcome] += 1
             if what:
                 findings.append({"number": number, "what": what})
@@ -170,7 +170,7 @@ def _work(out: Path, name: str, seed: int, start: int, stop: int) -> int:
 
 def _warm_up(case: targets.Case, example: Path) -> None:
     """Open an undamaged example, so that what readers load once is not counted, and it is sure that they read it."""
-    case.target.open(example if case.target.entry is None else example / case.target.entry)
+    case.target.open(example if case.target.entry is None else example / case.target.entry, 0)
 
 
 class Watch:
@@ -208,7 +208,7 @@ class Watch:
             if not real.startswith((*self._allowed, "/proc/self", "/sys/", "/dev/null")):
                 self._touched.append(f"{event} {real}")
 
-    def open(self, case: targets.Case, entry: Path) -> tuple[str, str | None]:
+    def open(self, case: targets.Case, entry: Path, number: int) -> tuple[str, str | None]:
         """Outcome, and what is wrong with it."""
         from memorization_index.errors import MemorizationIndexError
 
@@ -216,7 +216,7 @@ class Watch:
         started = time.monotonic()
         self._inside, what, outcome = True, None, "accepted"
         try:
-            case.target.open(entry)
+            case.target.open(entry, number)
         except MemorizationIndexError as error:
             outcome, what = "refused", self._judged(error)
         except BaseException:
@@ -251,9 +251,9 @@ def _show(out: Path, name: str, seed: int, number: int) -> int:
         print({p.name: p.read_bytes()[:700] for p in Path(folder).iterdir() if p.stat().st_size < 100_000}, flush=True)
         watch = Watch(Path(folder))
         watch.begin()
-        print(*watch.open(case, entry))
+        print(*watch.open(case, entry, number))
         try:
-            case.target.open(entry)
+            case.target.open(entry, number)
         except Exception as error:
             print(error)
     return 0

@@ -188,6 +188,20 @@ def test_pdf_names_nobody(home: SimpleNamespace, away: Path, tmp_path: Path) -> 
     assert leaks([tmp_path / "r" / "report.pdf"], forbidden(home)) == []
 
 
+def test_structured_reports_name_nobody(home: SimpleNamespace, away: Path, tmp_path: Path) -> None:
+    """In made-up studies nothing is named; in the study of a DICOM query its own header is, and nothing else."""
+    pytest.importorskip("highdicom", reason="needs the extra 'dicom'")
+    arguments = ["--training-root", home.training, "--key", home.key, "--pseudonymize"]
+    assert main([str(a) for a in ("score", away, home.queries, "--out", tmp_path / "r", *arguments)]) == 0
+    assert main(["report", str(tmp_path / "r"), "--dicom-sr", str(tmp_path / "sr")]) == 0
+    assert leaks([tmp_path / "sr"], forbidden(home)) == []
+    asked = ["--dicom-sr", tmp_path / "own", "--queries", home.queries, "--key", home.key]
+    assert main(["report", *map(str, (tmp_path / "r", *asked))]) == 0
+    found = leaks([tmp_path / "own"], forbidden(home))
+    assert found
+    assert all(DICOM_ID in line or "Richard" in line for line in found)
+
+
 def test_open_reference_scored_with_pseudonyms_names_nobody(home: SimpleNamespace, tmp_path: Path) -> None:
     reference = Reference.build(home.training)
     scores = reference.score(home.queries)
@@ -224,6 +238,34 @@ def test_key_and_lists_stay_home(home: SimpleNamespace) -> None:
         *(f"sub-{PATIENT}{x}" for x in (0, 1, 2, 3, "x")), DICOM_ID
     }  # fmt: skip
     assert all((home.training / names[row["volume"]]).exists() for row in rows)
+
+
+def test_encoder_is_not_named_by_its_place(home: SimpleNamespace, tmp_path: Path, capsys) -> None:
+    """Folders of Hugging Face models lie where their owner lives; who scores says where theirs is."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'torch'")
+    folder = home.folder / RECORD / "model"
+    size = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    transformers.ViTModel(transformers.ViTConfig(**size, image_size=32, patch_size=16)).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 32, "width": 32}}))
+    training = tmp_path / "training"
+    for subject in range(2):
+        phantoms.write(training / f"{subject}.nii.gz", phantoms.anatomy(subject)[4:6])
+    out = tmp_path / "reference"
+    arguments = ["build", training, "--out", out, "--encoder", f"hf:{folder}", "--pseudonymize", "--device", "cpu"]
+    assert main([str(a) for a in arguments]) == 0
+    assert leaks([out], IDENTIFIERS) == []
+    manifest = json.loads((out / "manifest.json").read_text())
+    weights = (folder / "model.safetensors").read_bytes()
+    expected = hashlib.sha256(f"{hashlib.sha256(weights).hexdigest()}  model.safetensors\n".encode()).hexdigest()
+    assert manifest["encoder"]["weights_sha256"] == expected
+
+    score = ["score", out, training, "--out", tmp_path / "result", "--training-root", training]
+    score += ["--key", tmp_path / "reference.key", "--device", "cpu"]
+    assert main([str(a) for a in score]) == 2
+    assert "give --weights DIR" in capsys.readouterr().err
+    assert main([str(a) for a in (*score, "--weights", folder)]) == 0
+    assert set(Scores.read(tmp_path / "result").slices["match_class"]) == {"exact"}
+    assert leaks([tmp_path / "result"], IDENTIFIERS) == []
 
 
 # --------------------------------------------------------------------------------------------------------------------

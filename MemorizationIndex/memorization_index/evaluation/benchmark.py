@@ -19,17 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index._version import __version__
+from memorization_index.augmentations import PUBLISHED
 from memorization_index.bundle import write_csv
 from memorization_index.cohort import Entry, find_volumes
-from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED, SMALLEST_SIDE, augment_volume
-from memorization_index.evaluation.statistics import auc, subject_interval
+from memorization_index.evaluation.sampling import Chosen, augmented, choose
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
-from memorization_index.scoring import Options, Query, score_queries
-from memorization_index.volumes import SliceStack, normalized
+from memorization_index.scoring import Options, score_queries
+from memorization_index.statistics import auc, subject_interval
 
 COLUMNS = (
     "split", "augmentation", "kind", "subject", "volume", "slice", "similarity", "mi", "p_value", "match_subject",
@@ -123,15 +122,16 @@ def _split(
             seed=plan.seed,
             progress=progress,
         )
-    copies = _chosen(entries, order[:count], plan, reference.plane)
-    controls = _chosen(entries, order[count:], plan, reference.plane)
+    copies = choose(entries, order[:count], reference.plane, plan.volumes, plan.slices)
+    controls = choose(entries, order[count:], reference.plane, plan.volumes, plan.slices)
     slices, volumes = [], []
     started = time.monotonic()
     for name in plan.augmentations:
         for kind, chosen in (("copy", copies), ("control", controls)):
             progress.begin(f"split {number + 1} of {plan.splits}: {name}, {kind}", len(chosen), "volumes")
-            options = Options(device=plan.device, cache=None if plan.cache is None else Path(plan.cache))
-            queries = _augmented(chosen, name, [plan.seed, number])
+            weights = None if plan.weights is None else Path(plan.weights)
+            options = Options(weights=weights, device=plan.device, cache=plan.cache)
+            queries = augmented(chosen, name, [plan.seed, number], controls)
             scores = score_queries(reference, queries, options=options, progress=progress)
             one = {"split": number, "augmentation": name, "kind": kind}
             slices += [{**one, **row} for row in _slice_rows(scores, chosen)]
@@ -148,66 +148,7 @@ def _split(
     return result
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    name: str
-    subject: str
-    stack: SliceStack
-
-
-def _chosen(entries: Sequence[Entry], subjects: Sequence[str], plan: Plan, plane: str) -> list[_Chosen]:
-    """The first volume of up to ``plan.volumes`` subjects, thinned to ``plan.slices`` evenly spaced slices.
-
-    Volumes whose slices are too small to be augmented are passed over.
-    """
-    first: dict[str, Entry] = {}
-    for entry in entries:
-        first.setdefault(entry.subject, entry)
-    result: list[_Chosen] = []
-    for subject in subjects:
-        if len(result) == plan.volumes:
-            break
-        try:
-            _, stack = read_slices(first[subject], plane)
-        except MemorizationIndexError:
-            continue
-        if min(stack.images[0].shape) < SMALLEST_SIDE:
-            continue
-        keep = np.unique(np.linspace(0, len(stack.images) - 1, plan.slices).round().astype(int))
-        images = [normalized(stack.images[i]) for i in keep]
-        thinned = SliceStack(images, stack.spacing, stack.numbers[keep], stack.total, stack.plane)
-        result.append(_Chosen(first[subject].name, subject, thinned))
-    return result
-
-
-def _augmented(chosen: Sequence[_Chosen], augmentation: str, seed: Sequence[int]) -> Iterator[Query]:
-    """The same draw for the i-th copy and the i-th control."""
-    for i, one in enumerate(chosen):
-        rng = np.random.default_rng([*seed, i])
-        partner = None
-        if AUGMENTATIONS[augmentation].needs_partner:
-            partner = _fitted(chosen[(i + 1) % len(chosen)].stack, one.stack)
-        images = augment_volume(np.stack(one.stack.images), augmentation, rng, partner)
-        stack = SliceStack(list(images), one.stack.spacing, one.stack.numbers, one.stack.total, one.stack.plane)
-        yield Query(one.name, stack)
-
-
-def _fitted(stack: SliceStack, like: SliceStack) -> NDArray[np.float32]:
-    """Slices of one stack in the number and size of another: the middle ones, cropped or padded around the center."""
-    rows, columns = like.images[0].shape
-    result = np.zeros((len(like.images), rows, columns), np.float32)
-    for i in range(len(like.images)):
-        image = stack.images[i * len(stack.images) // len(like.images)]
-        high, wide = min(rows, image.shape[0]), min(columns, image.shape[1])
-        top, left = (rows - high) // 2, (columns - wide) // 2
-        from_top, from_left = (image.shape[0] - high) // 2, (image.shape[1] - wide) // 2
-        result[i, top : top + high, left : left + wide] = image[
-            from_top : from_top + high, from_left : from_left + wide
-        ]
-    return result
-
-
-def _slice_rows(scores: Scores, chosen: Sequence[_Chosen]) -> Iterator[dict[str, Any]]:
+def _slice_rows(scores: Scores, chosen: Sequence[Chosen]) -> Iterator[dict[str, Any]]:
     subject = {one.name: one.subject for one in chosen}
     table = scores.slices
     for i, volume in enumerate(table["volume"]):
@@ -217,7 +158,7 @@ def _slice_rows(scores: Scores, chosen: Sequence[_Chosen]) -> Iterator[dict[str,
         }
 
 
-def _volume_rows(scores: Scores, chosen: Sequence[_Chosen]) -> Iterator[dict[str, Any]]:
+def _volume_rows(scores: Scores, chosen: Sequence[Chosen]) -> Iterator[dict[str, Any]]:
     subject = {one.name: one.subject for one in chosen}
     for i, volume in enumerate(scores.volumes["volume"]):
         names = ("n_slices", "n_flagged", "p_value", "match_subject", "agreement", "verdict")
