@@ -16,6 +16,7 @@ from memorization_index.bundle import SCHEMA, check_place, is_reference
 from memorization_index.calibration import MINIMUM_SUBJECTS, Null
 from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Cohort, Skipped, find_volumes
+from memorization_index.durable import exclusive
 from memorization_index.encoding import Encoded, chosen_plane, encode, read_slices, shards
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.nulls import NullBuilder, NullResult
@@ -89,11 +90,12 @@ def build(
     target = Path(out).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     workspace = target.with_name(f".{target.name}.building")
-    reference = _build(cohort, plane, describer, settings, workspace, progress)
-    if key is not None:
-        seal(reference, key)
-    reference.save(target)
-    shutil.rmtree(workspace, ignore_errors=True)
+    with exclusive(workspace):
+        reference = _build(cohort, plane, describer, settings, workspace, progress)
+        if key is not None:
+            seal(reference, key)
+        reference.save(target)
+        shutil.rmtree(workspace, ignore_errors=True)
     return reference
 
 

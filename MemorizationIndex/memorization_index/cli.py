@@ -17,7 +17,9 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
 
 if TYPE_CHECKING:
+    from memorization_index.gate import Gate
     from memorization_index.pseudonyms import Key
+    from memorization_index.reference import Reference
 
 DONE, WRONG_USE, CONDITION_MET, STOPPED = 0, 2, 3, 130
 
@@ -317,15 +319,21 @@ def _key_of(options: argparse.Namespace) -> Path | None:
 
 def _score(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.bundle import check_result_place
+    from memorization_index.durable import exclusive
     from memorization_index.gate import Gate
     from memorization_index.reference import Reference
 
-    started = time.monotonic()
     gates = [Gate.parse(text) for text in options.fail_on]
     reference = Reference.open(options.reference)
     for gate in gates:
         gate.check(reference.manifest["calibration"])
     check_result_place(Path(options.out), options.queries)
+    with exclusive(Path(options.out) / "run"):
+        return _score_into(options, reference, gates, progress)
+
+
+def _score_into(options: argparse.Namespace, reference: Reference, gates: list[Gate], progress: Progress) -> int:
+    started = time.monotonic()
     key = _loaded_key(options) if options.pseudonymize else None
     scores = reference.score(
         options.queries,
@@ -402,14 +410,16 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
     written = [options.result / "report.html"]
     try:
         write_report(scores, written[0], decisions)
-    except (LookupError, TypeError, AttributeError) as error:  # written by something else than score
+        if options.pdf:
+            written.append(options.result / "report.pdf")
+            write_pdf(scores, written[1], decisions)
+    except MemorizationIndexError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # written by something else than score
         raise MemorizationIndexError(
             f"{options.result}: is not a complete result ({type(error).__name__}: {str(error)[:100]!r}); expected the "
             f"folder that 'memorization-index score' wrote, so score again."
         ) from error
-    if options.pdf:
-        written.append(options.result / "report.pdf")
-        write_pdf(scores, written[1], decisions)
     print("\n".join(str(path.absolute()) for path in written))
     if options.dicom_sr is not None:
         from memorization_index.recognition import recognized

@@ -18,6 +18,7 @@ from memorization_index._version import __version__
 from memorization_index.bundle import write_tensors
 from memorization_index.channels import Describer
 from memorization_index.cohort import Entry, Skipped
+from memorization_index.durable import sync
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
@@ -136,6 +137,7 @@ def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: 
     tensors = {f"{i}.{name}": array for i, (_, arrays) in enumerate(results) for name, array in arrays.items()}
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     write_tensors(beside, tensors or {"none": np.zeros(1)}, {"records": json.dumps([record for record, _ in results])})
+    sync(beside)
     os.replace(beside, path)
 
 

@@ -26,6 +26,7 @@ from memorization_index.bundle import (
 )
 from memorization_index.calibration import Null
 from memorization_index.combining import CommonScale
+from memorization_index.durable import exclusive
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.retrieval import Retriever
@@ -175,15 +176,16 @@ class Reference:
     def save(self, folder: Path) -> None:
         """Write the bundle beside its place and move it there, replacing an older one."""
         folder = folder.resolve()
-        recover(folder)
-        check_place(folder)
-        new = beside(folder)
-        try:
-            self._write(new)
-            write_manifest(new, self.manifest)
-            replace_folder(new, folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        with exclusive(folder, wait=True):
+            recover(folder)
+            check_place(folder)
+            new = beside(folder)
+            try:
+                self._write(new)
+                write_manifest(new, self.manifest)
+                replace_folder(new, folder)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
         self.folder = folder
 
     def _write(self, folder: Path) -> None:

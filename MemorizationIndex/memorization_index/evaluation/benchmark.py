@@ -120,6 +120,7 @@ def _split(
             device=plan.device,
             cache=plan.cache,
             seed=plan.seed,
+            power="none",
             progress=progress,
         )
     copies = choose(entries, order[:count], reference.plane, plan.volumes, plan.slices)

@@ -109,7 +109,7 @@ def _percent(part: int, whole: int) -> str:
 def controls(run: dict[str, Any]) -> str:
     """How often real scans that were never trained on are flagged."""
     found = run.get("controls")
-    generator = _generator(run.get("generator") or {})
+    generator = _generator(run.get("generator") or {}) if run["calibration"]["calibrated"] else ""
     if not found:
         return (
             f"{generator}<p>No control scans were given (build --controls): that the false alarm rate is what p says "
