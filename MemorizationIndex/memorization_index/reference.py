@@ -22,8 +22,11 @@ from memorization_index.bundle import (
     replace_folder,
     write_csv,
     write_manifest,
+    write_tensors,
 )
 from memorization_index.calibration import Null
+from memorization_index.combining import CommonScale
+from memorization_index.durable import exclusive
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.retrieval import Retriever
@@ -31,6 +34,7 @@ from memorization_index.verification import TrainingVolume
 from memorization_index.whitening import Whitening
 
 if TYPE_CHECKING:
+    from memorization_index.encoders.precision import Precision
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
 
@@ -71,9 +75,12 @@ class Reference:
         weights: str | Path | None = None,
         protocol: str = "mi-v1",
         controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        power: str = "cheap",
         device: str = "auto",
         seed: int = 0,
         cache: str | Path | None = None,
+        precision: Precision = "auto",
         key: str | Path | None = None,
         thumbnails: str = "none",
         progress: Progress | None = None,
@@ -81,8 +88,23 @@ class Reference:
         """Fit a training set; see :func:`memorization_index.building.build`."""
         from memorization_index.building import Settings, build
 
-        kept, key = (None if path is None else Path(path) for path in (cache, key))
-        settings = Settings(subjects, plane, encoder, weights, protocol, controls, device, seed, kept, key, thumbnails)
+        key = None if key is None else Path(key)
+        settings = Settings(
+            subjects,
+            plane,
+            encoder,
+            weights,
+            protocol,
+            controls,
+            novel,
+            power,
+            device,
+            seed,
+            cache,
+            precision,
+            key,
+            thumbnails,
+        )
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
     @classmethod
@@ -118,9 +140,7 @@ class Reference:
         from memorization_index.scoring import Options, score
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
-        root, weights, cache, key = (
-            None if path is None else Path(path) for path in (training_root, weights, cache, key)
-        )
+        root, weights, key = (None if path is None else Path(path) for path in (training_root, weights, key))
         return score(self, listed, Options(root, weights, device, cache, key), progress)
 
     @property
@@ -138,7 +158,7 @@ class Reference:
         """Whitening and index of every channel (made at first use)."""
         if self._retriever is None:
             banks = {c: Index(whitened(shards, self.whitenings[c])) for c, shards in self.features.items()}
-            self._retriever = Retriever(self.whitenings, banks, self.manifest["calibration"]["scales"])
+            self._retriever = Retriever(self.whitenings, banks, CommonScale(self.manifest["calibration"]["knots"]))
         return self._retriever
 
     @property
@@ -156,20 +176,19 @@ class Reference:
     def save(self, folder: Path) -> None:
         """Write the bundle beside its place and move it there, replacing an older one."""
         folder = folder.resolve()
-        recover(folder)
-        check_place(folder)
-        new = beside(folder)
-        try:
-            self._write(new)
-            write_manifest(new, self.manifest)
-            replace_folder(new, folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        with exclusive(folder, wait=True):
+            recover(folder)
+            check_place(folder)
+            new = beside(folder)
+            try:
+                self._write(new)
+                write_manifest(new, self.manifest)
+                replace_folder(new, folder)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
         self.folder = folder
 
     def _write(self, folder: Path) -> None:
-        from safetensors.numpy import save_file
-
         rows = [
             [
                 v.name,
@@ -198,9 +217,10 @@ class Reference:
         tensors = {}
         for channel, whitening in self.whitenings.items():
             tensors[f"{channel}.mean"], tensors[f"{channel}.matrix"] = whitening.mean, whitening.matrix
-        save_file(tensors, folder / "whitening.safetensors")
+        write_tensors(folder / "whitening.safetensors", tensors)
         null = self.null
-        save_file(
+        write_tensors(
+            folder / "null.safetensors",
             {
                 "similarity": null.similarity,
                 "subject": null.subject,
@@ -208,7 +228,6 @@ class Reference:
                 "position": null.position,
                 "ncc": self.null_ncc,
             },
-            folder / "null.safetensors",
         )
 
 

@@ -12,6 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from memorization_index.channels import make_describer
 from memorization_index.cli import main
 from memorization_index.encoders import describe_checkpoint, load_encoder
 from memorization_index.encoders.checkpoints import read_checkpoint
@@ -217,7 +218,10 @@ def test_layer_scale_is_refused_until_it_is_decided(tmp_path):
     assert 'layer_scale="ignore"' in sentence
     found = describe_checkpoint(path).fingerprints
     assert found == {
-        f"layer_scale='{choice}'": load_encoder("mri-core", path, layer_scale=choice).fingerprint
+        f"image_size={size}, {used}, layer_scale='{choice}'": load_encoder(
+            "mri-core", path, image_size=size, layer_scale=choice
+        ).fingerprint
+        for size, used in ((224, "in references of mi-v1"), (240, "as published"))
         for choice in ("apply", "ignore")
     }
 
@@ -231,10 +235,14 @@ def test_a_description_says_what_is_there(tmp_path, capsys):
     assert (description.shape.width, description.shape.depth, description.shape.hidden) == (32, 4, 64)
     assert (description.grid, description.heads, description.class_token) == ((14, 14), 2, True)
     assert description.other == ("dino_head",)
-    assert list(description.fingerprints.values()) == [load_encoder("mri-core", path).fingerprint]
+    built, published = (load_encoder("mri-core", path, image_size=size).fingerprint for size in (224, 240))
+    assert list(description.fingerprints.values()) == [built, published]
+    assert make_describer("mri-core", path, "cpu", precision="float32").fingerprint.endswith(built)
     assert description.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert main(["encoders", "--check", str(path)]) == 0
     printed = capsys.readouterr().out
+    assert f"{built} (image_size=224, in references of mi-v1)" in printed
+    assert f"{published} (image_size=240, as published)" in printed
     for part in (description.sha256, *description.fingerprints.values(), "14 × 14", "dino_head"):
         assert part in printed
 
@@ -247,3 +255,46 @@ def test_hostile_safetensors_headers(tmp_path):
     ):
         content = struct.pack("<Q", len(header)) + header + np.zeros(1, np.float32).tobytes()
         assert "safetensors" in refusal(written(tmp_path / "x.safetensors", content))
+
+
+@pytest.mark.parametrize(
+    "builder", [b"cbuiltins\nbytearray\n", b"ctorch\nTensor\n", b"ctorch.storage\nUntypedStorage\n"]
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_allocates_as_much_as_the_file_says_is_not_built(tmp_path, builder, legacy):
+    """PyTorch's weights_only lets these through: 400 bytes of file would take a gigabyte."""
+    path = tmp_path / "weights.pth"
+    program = b"\x80\x02" + builder + b"J" + (10**9).to_bytes(4, "little") + b"\x85R."
+    torch.save({"model": {}}, path, _use_new_zipfile_serialization=not legacy)
+    if legacy:
+        data = path.read_bytes()
+        at = data.index(b"}q\x00X\x05\x00\x00\x00model") - 2
+        path.write_bytes(data[:at] + program + data[at:])
+    else:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(zipfile.ZipInfo(name), program if name.endswith("data.pkl") else content)
+    assert f"asks to run or build '{builder[1:-1].decode().replace(chr(10), '.')}'" in refusal(path)
+
+
+def test_compressed_members_are_not_decompressed(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"model": random_weights()}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert "an archive that PyTorch did not write" in refusal(path)
+
+
+def test_a_legacy_file_that_claims_more_than_it_holds(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"model": {"a": torch.zeros(70_000)}}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    claimed = b"J" + (70_000).to_bytes(4, "little")
+    assert claimed in data
+    path.write_bytes(data.replace(claimed, b"J" + (2_000_000_000).to_bytes(4, "little")))
+    assert "claims 2000000000 values" in refusal(path)

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from memorization_index._version import __version__
+from memorization_index.augmentations import PUBLISHED
 from memorization_index.bundle import write_csv
 from memorization_index.cohort import Entry, find_volumes
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation import tables
-from memorization_index.evaluation.augmentations import PUBLISHED
 from memorization_index.evaluation.duplication import COLUMNS as SET_COLUMNS
 from memorization_index.evaluation.duplication import duplication_rows, spread
 from memorization_index.evaluation.rivals import Rivals, recording
@@ -156,7 +156,8 @@ def _split(
         for kind, chosen in (("copy", copies), ("control", controls)):
             progress.begin(f"split {number + 1} of {plan.splits}: {name}, {kind}", len(chosen), "volumes")
             queries = list(augmented(chosen, name, [plan.seed, number], controls))
-            options = Options(device=plan.device, cache=None if plan.cache is None else Path(plan.cache))
+            weights = None if plan.weights is None else Path(plan.weights)
+            options = Options(weights=weights, device=plan.device, cache=plan.cache)
             scores = score_queries(reference, queries, options=options, progress=progress)
             measures, described = rivals.score(queries)
             measures = retriever.take() | measures
@@ -193,6 +194,7 @@ def _built(entries: Sequence[Entry], training: set[str], plan: Plan, progress: P
             device=plan.device,
             cache=plan.cache,
             seed=plan.seed,
+            power="none",
             progress=progress,
         )
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from memorization_index.evaluation.duplication import BEYOND, INDEX, LEVELS
-from memorization_index.evaluation.statistics import roc
 from memorization_index.evaluation.tables import measures_of, scores
+from memorization_index.statistics import roc
 
 Rows = Sequence[dict[str, Any]]
 

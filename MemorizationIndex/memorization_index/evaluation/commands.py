@@ -101,7 +101,7 @@ def _counts(text: str) -> list[int]:
 
 
 def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.evaluation.augmentations import named
+    from memorization_index.augmentations import named
     from memorization_index.evaluation.benchmark import QUICK, Plan, closing_sentence, evaluate, markdown
     from memorization_index.evaluation.sweep import markdown as sweep_markdown
     from memorization_index.evaluation.sweep import sweep

@@ -33,11 +33,11 @@ from memorization_index.evaluation.fraction import COPIED, copied_fraction
 from memorization_index.evaluation.rivals import RecordingRetriever, Rivals, recording
 from memorization_index.evaluation.sampling import Chosen
 from memorization_index.evaluation.sharpness import Changed, altered, grain, matched_auc
-from memorization_index.evaluation.statistics import auc, detection_rate
 from memorization_index.evaluation.tables import table
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scoring import Options, Query, score_queries
+from memorization_index.statistics import auc, detection_rate
 from memorization_index.volumes import IMAGE_PLANE, SliceStack, normalized
 
 #: NCC between which the labels of samples are not clear.
@@ -171,10 +171,9 @@ class Bench:
         """Columns ``(n,)`` of images: what mi-v1 says, measures of the rivals, ``features`` and ``grain``."""
         self.progress.begin(what, len(chosen), "images")
         queries = [Query(one.name, one.stack) for one in chosen]
-        cache = None if self.settings.cache is None else Path(self.settings.cache)
-        scores = score_queries(
-            self.reference, queries, options=Options(device=self.settings.device, cache=cache), progress=self.progress
-        )
+        weights = None if self.settings.weights is None else Path(self.settings.weights)
+        options = Options(weights=weights, device=self.settings.device, cache=self.settings.cache)
+        scores = score_queries(self.reference, queries, options=options, progress=self.progress)
         measures, features = self.rivals.score(queries)
         names = ("similarity", "mi", "p_value", "match_class", "match_subject", "ncc", "flagged")
         own = {name: scores.slices[name] for name in names}

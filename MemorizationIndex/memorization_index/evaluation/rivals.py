@@ -38,7 +38,7 @@ class RecordingRetriever(Retriever):
     """A retriever that keeps what each channel found, for every slice in the order examined."""
 
     def __init__(self, inner: Retriever) -> None:
-        super().__init__(inner.whitenings, inner.banks, inner.scales)
+        super().__init__(inner.whitenings, inner.banks, inner.scale)
         self._found: list[Measures] = []
 
     def examine(self, describer: Describer, stack: SliceStack, excluded: Excluded = None) -> Retrieved:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from memorization_index.augmentations import AUGMENTATIONS, SMALLEST_SIDE, augment_volume
 from memorization_index.cohort import Entry
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.evaluation.augmentations import AUGMENTATIONS, SMALLEST_SIDE, augment_volume
 from memorization_index.scoring import Query
 from memorization_index.volumes import SliceStack, normalized
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.evaluation.duplication import LEVELS
-from memorization_index.evaluation.statistics import auc, detection_intervals, detection_rate, subject_interval
+from memorization_index.statistics import auc, detection_intervals, detection_rate, subject_interval
 
 Rows = Sequence[dict[str, Any]]
 
