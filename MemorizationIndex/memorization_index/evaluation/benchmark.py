@@ -112,19 +112,10 @@ def _write(out: Path, result: dict[str, Any], rows: dict[str, list[dict[str, Any
     for name in ("comparison", "calibration", "sets"):
         path = out / ("spread.csv" if name == "sets" else f"{name}.csv")
         write_csv(path, list(result[name][0]) if result[name] else [], [list(r.values()) for r in result[name]])
-    text = json.dumps(_without_nan(result), indent=2, allow_nan=False)
+    text = json.dumps(tables.without_nan(result), indent=2, allow_nan=False)
     (out / "evaluate.json").write_text(text + "\n", encoding="utf-8")
     (out / "evaluate.md").write_text(markdown(result), encoding="utf-8")
     draw_evaluation(out, result, rows["slices"], rows["volumes"])
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with None for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _split(

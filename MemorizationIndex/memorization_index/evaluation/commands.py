@@ -127,9 +127,11 @@ def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
 
 def _tell(progress: Progress, command: str, text: str, **values: Any) -> int:
     """Print the result, or give it to the program that asked for JSON."""
+    from memorization_index.evaluation.tables import without_nan
+
     progress.close()
     if isinstance(progress, JsonProgress):
-        progress.event("done", command=command, **values)
+        progress.event("done", command=command, **without_nan(values))
     else:
         print(text)
     return 0

@@ -33,7 +33,7 @@ from memorization_index.evaluation.fraction import COPIED, copied_fraction
 from memorization_index.evaluation.rivals import RecordingRetriever, Rivals, recording
 from memorization_index.evaluation.sampling import Chosen
 from memorization_index.evaluation.sharpness import Changed, altered, grain, matched_auc
-from memorization_index.evaluation.tables import table
+from memorization_index.evaluation.tables import table, without_nan
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scoring import Options, Query, score_queries
@@ -324,7 +324,9 @@ def _write(out: Path, result: dict[str, Any], done: dict[str, Any]) -> None:
     write_csv(out / "stages.csv", list(flat[0]), [list(row.values()) for row in flat])
     rows = [row for name, found in done.items() if name != "controls" for row in found["rows"]]
     write_csv(out / "samples.csv", list(rows[0]), [list(row.values()) for row in rows])
-    (out / "generator.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (out / "generator.json").write_text(
+        json.dumps(without_nan(result), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     (out / "generator.md").write_text(markdown(result), encoding="utf-8")
     draw_stages(out, result["stages"])
 

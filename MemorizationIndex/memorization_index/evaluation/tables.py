@@ -173,3 +173,12 @@ def spread_table(rows: Rows) -> str:
         own = {row["duplication"]: row for row in rows if row["measure"] == measure}
         lines.append([measure, *(f"{own[level]['mean']:.3f} ({own[level]['spread']:.3f})" for level in LEVELS)])
     return table(header, lines)
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
