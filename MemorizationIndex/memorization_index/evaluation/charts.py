@@ -92,7 +92,7 @@ def _volumes(axes: Any, rows: Rows) -> None:
             style = {"color": color, "hatch": None if kind == "copy" else "////", "edgecolor": "white"}
             axes.bar(np.arange(len(names)) + offset, height, 0.36, bottom, label=f"{kind}: {verdict}", **style)
             bottom += height
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=6)
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=6)
     axes.set(ylim=(0, 1.35), ylabel="share of volumes with the verdict")
     axes.legend(fontsize=6, ncols=2, frameon=False, loc="upper center")
 
@@ -106,7 +106,7 @@ def _duplication(axes: Any, rows: Rows) -> None:
         span = [mean - [r["least"] for r in own], [r["most"] for r in own] - mean]
         axes.errorbar([r["duplication"] for r in own], mean, span, fmt="o-", color=color, capsize=2, label=measure)
     axes.set(xlabel="share of copies in the set", ylabel="index (bars: range over augmentations)", ylim=(-0.02, 1.02))
-    axes.legend(fontsize=6, frameon=False)
+    axes.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(0, 0.8))
 
 
 def draw_stages(out: Path, stages: Rows) -> None:
@@ -127,6 +127,6 @@ def draw_stages(out: Path, stages: Rows) -> None:
     right.plot(places, [s["FID"] for s in stages], "o-", color=COLORS[1])
     right.set(ylim=(0, None), ylabel="FID to held-out images")
     for axes in (left, right):
-        axes.set_xticks(places, names, rotation=45, ha="right")
+        axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
     figure.savefig(out / "stages.png")
     plt.close(figure)
