@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorization_index._version import __version__
-from memorization_index.bundle import SCHEMA, check_place
+from memorization_index.bundle import SCHEMA, check_place, is_reference
 from memorization_index.calibration import MINIMUM_SUBJECTS, Null
 from memorization_index.channels import Describer, make_describer
-from memorization_index.cohort import Cohort, find_volumes
-from memorization_index.encoding import Encoded, chosen_plane, encode, shards
+from memorization_index.cohort import Cohort, Skipped, find_volumes
+from memorization_index.durable import exclusive
+from memorization_index.encoding import Encoded, chosen_plane, encode, read_slices, shards
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.nulls import NullBuilder, NullResult
+from memorization_index.power import CARDS, PowerCard
 from memorization_index.progress import Progress
 from memorization_index.provenance import timestamp, weights_sha256
 from memorization_index.pseudonyms import Key, check_home, pseudonymized, seal
 from memorization_index.reference import Reference
+from memorization_index.statistics import subject_interval
 from memorization_index.thumbnails import check_kind, make_thumbnails
 from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
@@ -42,6 +45,8 @@ class Settings:
     weights: str | Path | None = None
     protocol: str = "mi-v1"
     controls: str | Path | None = None
+    novel: str | Path | None = None
+    power: str = "cheap"
     device: str = "auto"
     seed: int = 0
     cache: str | Path | None = None
@@ -62,6 +67,8 @@ def build(
     _check(settings)
     if out is not None:
         check_place(Path(out))
+        if is_reference(Path(out)):
+            progress.warning(f"{out}: holds a reference already; it is replaced when this one is complete.")
     describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache, settings.precision)
     cohort = find_volumes(inputs, settings.subjects)
     for skipped in cohort.skipped:
@@ -73,6 +80,7 @@ def build(
     key = None if settings.key is None else Key.load_or_make(settings.key)
     if key is not None:
         cohort = pseudonymized(cohort, key)
+    _tell_subjects(cohort, progress)
     # Whatever order files are given in, the same reference comes out.
     cohort.entries.sort(key=lambda entry: entry.name)
     plane = chosen_plane(cohort.entries, settings.plane)
@@ -82,18 +90,32 @@ def build(
     target = Path(out).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     workspace = target.with_name(f".{target.name}.building")
-    reference = _build(cohort, plane, describer, settings, workspace, progress)
-    if key is not None:
-        seal(reference, key)
-    reference.save(target)
-    shutil.rmtree(workspace, ignore_errors=True)
+    with exclusive(workspace):
+        reference = _build(cohort, plane, describer, settings, workspace, progress)
+        if key is not None:
+            seal(reference, key)
+        reference.save(target)
+        shutil.rmtree(workspace, ignore_errors=True)
     return reference
+
+
+def _tell_subjects(cohort: Cohort, progress: Progress) -> None:
+    """Say, before the work begins, where each file counts as a person."""
+    alone = cohort.subject_sources.get("one a file", 0)
+    if alone:
+        hint = f" ({cohort.tables[0]} lies beside them: give it instead of its folder)" if cohort.tables else ""
+        progress.warning(
+            f"{alone} volumes name no subject (no table, BIDS name, DICOM PatientID or --subjects){hint}; each file is "
+            f"taken as a subject of its own."
+        )
 
 
 def _check(settings: Settings) -> None:
     check_kind(settings.thumbnails)
     if settings.protocol != "mi-v1":
         raise MemorizationIndexError(f"--protocol {settings.protocol}: is not known; expected 'mi-v1'.")
+    if settings.power not in CARDS:
+        raise MemorizationIndexError(f"--power {settings.power}: is not known; expected cheap, full or none.")
     if settings.plane not in (*PLANES, "native"):
         raise MemorizationIndexError(
             f"--plane {settings.plane}: is not known; expected axial, coronal, sagittal or native."
@@ -125,16 +147,51 @@ def _build(
     builder = NullBuilder(reference, describer, settings.seed, progress)
     moments = builder.moments()
     reference.whitenings = {c: Whitening.fit(whole, describer.shrinkage[c]) for c, whole in moments.items()}
-    result = builder.build(moments, {entry.name: entry for entry in cohort.entries})
-    reference.null, reference.null_ncc = result.null, result.ncc
+    card = PowerCard(CARDS[settings.power], describer, settings.seed)
+    result = builder.build(moments, {entry.name: entry for entry in cohort.entries}, card)
+    reference.null, reference.null_ncc = result.null, np.array([m.ncc for m in result.matches])
     reference.features = {c: list(shards(parts)) for c, parts in encoded.features.items()}
+    reference.manifest["calibration"] = {"knots": dict(result.scale.knots)}
+    if settings.novel is not None:
+        _replace_null(reference, describer, settings.novel, progress)
     _describe_calibration(reference, result, progress)
+    if reference.null.is_calibrated:
+        rows = card.finish(reference, progress)
+        reference.manifest["power"] = {"card": settings.power, "augmentations": rows}
     if settings.controls is not None:
         _check_controls(reference, settings, progress)
     by_name = {entry.name: entry for entry in cohort.entries}
     reference.thumbnails = make_thumbnails(reference, by_name, settings.thumbnails, progress)
     reference.manifest["thumbnails"] = settings.thumbnails
     return reference
+
+
+def _replace_null(reference: Reference, describer: Describer, novel: str | Path, progress: Progress) -> None:
+    """Take the null from samples of a model that never saw this training set (METHOD §3.10), a volume a person."""
+    cohort = find_volumes([novel])
+    progress.begin("scoring novel samples", len(cohort.entries), "volumes")
+    found, sizes, skipped = [], [], list(cohort.skipped)
+    for entry in cohort.entries:
+        try:
+            _, stack = read_slices(entry, reference.plane)
+        except MemorizationIndexError as error:
+            skipped.append(Skipped(str(entry.path), str(error)))
+        else:
+            found += [reference.retriever.examine(describer, part) for part in stack.batches()]
+            sizes.append(len(stack.images))
+        progress.advance()
+    for one in skipped:
+        progress.skipped(one.path, one.reason)
+    if len(sizes) < MINIMUM_SUBJECTS:
+        raise MemorizationIndexError(
+            f"--novel {novel}: has {len(sizes)} usable volumes; expected at least {MINIMUM_SUBJECTS} samples of a "
+            f"model that never saw this training set, so give more or leave the option out."
+        )
+    similarity = np.concatenate([f.similarity for f in found])
+    volume = np.repeat(np.arange(len(sizes)), sizes)
+    position = reference.slice_position[np.concatenate([f.rows[:, 0] for f in found])]
+    reference.null = Null(similarity, volume, volume, position)
+    reference.manifest["null_from"] = f"{len(sizes)} novel samples"
 
 
 def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer, settings: Settings) -> dict[str, Any]:
@@ -176,7 +233,7 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
     """Write what the null allows into the manifest, and tell the user what it does not."""
     null, manifest = reference.null, reference.manifest
     calibration: dict[str, Any] = {
-        "thresholds": asdict(Thresholds.from_null(result.ncc)),
+        "thresholds": asdict(Thresholds.from_null(result.matches, result.rescans)),
         "calibrated": null.is_calibrated,
     }
     if null.is_calibrated:
@@ -192,12 +249,6 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
     calibration["knots"] = dict(result.scale.knots)
     manifest["calibration"] = calibration
     manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
-    sources = manifest["subjects_from"]
-    if sources.get("one a file"):
-        progress.warning(
-            f"{sources['one a file']} volumes name no subject (no table, BIDS name, DICOM PatientID or --subjects); "
-            f"each file is taken as a subject of its own."
-        )
     if not null.is_calibrated:
         progress.warning(
             f"The training set has {manifest['counts']['subjects']} subjects, fewer than the {MINIMUM_SUBJECTS} that "
@@ -221,11 +272,15 @@ def _check_controls(reference: Reference, settings: Settings, progress: Progress
         progress=progress,
     )
     p = np.asarray(scores.slices["p_value"], float)
-    known = p[np.isfinite(p)]
-    reference.manifest["controls"] = {
+    known = np.isfinite(p)
+    controls: dict[str, Any] = {
         "volumes": len(scores.volumes["volume"]),
         "slices": len(p),
-        "at_1_percent": float((known <= 0.01).mean()) if len(known) else None,
-        "at_5_percent": float((known <= 0.05).mean()) if len(known) else None,
         "verdict_copy": int((np.asarray(scores.volumes["verdict"]) == "copy").sum()),
     }
+    for name, level in (("at_1_percent", 0.01), ("at_5_percent", 0.05)):
+        below = p[known] <= level
+        controls[name] = float(below.mean()) if known.any() else None
+        # Slices of one volume are not independent: whole volumes are drawn.
+        controls[f"{name}_interval"] = subject_interval(below, scores.slices["volume"][known]) if known.any() else None
+    reference.manifest["controls"] = controls

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from memorization_index.durable import finish, sync, sync_names
 from memorization_index.errors import MemorizationIndexError
 
 #: Version of the bundle's layout; a bundle with a higher one is refused.
@@ -20,8 +21,10 @@ MANIFEST, MANIFEST_SUM = "manifest.json", "manifest.json.sha256"
 _REQUIRED: dict[str, type] = {
     "schema": int, "protocol": str, "plane": str, "encoder": dict, "counts": dict, "calibration": dict, "files": dict,
 }  # fmt: skip
+#: A signature, which is written after everything else (see ``signing``).
+SIGNATURE = "signature.json"
 #: Files that operating systems leave in folders that were looked at; they are never read.
-_LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
+LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def is_reference(folder: Path) -> bool:
@@ -54,6 +57,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         text = (folder / MANIFEST).read_bytes()
         recorded = (folder / MANIFEST_SUM).read_bytes()
     except OSError as error:
+        if aside := sorted(folder.parent.glob(f".{_literal(folder.name)}.old-*")):
+            raise MemorizationIndexError(
+                f"{folder}: was being replaced when its build was killed, and lies in {aside[-1].name} beside it; run "
+                f"the build again, which brings it back, or rename that folder."
+            ) from error
         raise MemorizationIndexError(
             f"{folder}: is not a reference ({MANIFEST} or its checksum is not there); expected the folder that "
             f"'memorization-index build' wrote, so check the path."
@@ -106,7 +114,7 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
                 f"from a backup or build it again."
             )
     for path in sorted(folder.iterdir()):
-        if path.name not in (*manifest["files"], MANIFEST, MANIFEST_SUM, *_LEFT_BY_SYSTEMS):
+        if path.name not in (*manifest["files"], MANIFEST, MANIFEST_SUM, SIGNATURE, *LEFT_BY_SYSTEMS):
             problems.append(f"{path}: does not belong to the reference (the manifest does not list it); remove it.")
     return problems
 
@@ -124,24 +132,30 @@ def _check_no_file(folder: Path) -> None:
         raise MemorizationIndexError(f"{nearest}: is a file; expected a folder to write to, so choose another --out.")
 
 
-def check_result_place(folder: Path) -> None:
-    """Refuse, before the work, a folder for results that cannot be written or holds other files of the same names."""
+def check_result_place(folder: Path, queries: Iterable[str | Path] = ()) -> None:
+    """Refuse, before the work, a folder for results that cannot be written, or holds the queries or other files."""
+    if any(Path(query).resolve() == folder.resolve() for query in queries):
+        raise MemorizationIndexError(
+            f"{folder}: is the folder that is examined; expected another one for results, so choose another --out."
+        )
     if is_reference(folder):
         raise MemorizationIndexError(
             f"{folder}: is a reference; expected a folder for results, so choose another --out."
         )
+    finish(folder)
     _check_no_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise MemorizationIndexError(f"{folder}: cannot be written to; choose another --out or change its permissions.")
     foreign = [name for name in ("slices.csv", "volumes.csv", "run.json") if (folder / name).exists()]
-    if foreign and not _is_result(folder):
+    if foreign and not is_result(folder):
         raise MemorizationIndexError(
             f"{folder / foreign[0]}: is not of an earlier result and would be lost; choose another --out."
         )
 
 
-def _is_result(folder: Path) -> bool:
+def is_result(folder: Path) -> bool:
+    """Whether a folder holds the result of a run."""
     try:
         run = _parsed((folder / "run.json").read_bytes())
     except OSError:
@@ -172,7 +186,8 @@ def beside(place: Path) -> Path:
 
 
 def replace_folder(new: Path, place: Path) -> None:
-    """Move a finished folder into place; an older one is kept until the new one stands."""
+    """Move a finished folder into place; an older one is kept until the new one stands on the disk."""
+    sync(new)
     old = place.with_name(f".{place.name}.old-{os.getpid()}")
     if place.exists():
         os.replace(place, old)
@@ -182,6 +197,7 @@ def replace_folder(new: Path, place: Path) -> None:
         if old.exists():
             os.replace(old, place)
         raise
+    sync_names(place.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -191,6 +207,16 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def write_tensors(path: Path, tensors: dict[str, Any], notes: dict[str, str] | None = None) -> None:
+    """Write a safetensors file as other files are written.
+
+    (``save_file`` makes files that only their owner can read, and has an exception of its own for a full disk.)
+    """
+    from safetensors.numpy import save
+
+    path.write_bytes(save(tensors, notes))
 
 
 def sha256_of(path: Path) -> str:

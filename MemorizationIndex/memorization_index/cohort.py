@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from memorization_index.bundle import is_reference
+from memorization_index.bundle import is_reference, is_result
 from memorization_index.dicom import dicom_header, dicom_series, dicom_text
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.tables import read_list, read_table
+from memorization_index.tables import read_list, read_table, shown
 from memorization_index.volumes import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
 
 _TABLES = (".csv", ".tsv")
@@ -47,10 +47,11 @@ class Skipped:
 
 @dataclass
 class Cohort:
-    """The volumes found, what was skipped and why, and where subjects came from (``{source: number of volumes}``)."""
+    """The volumes found, what was skipped and why, and tables in the folders given that were not used."""
 
     entries: list[Entry] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
 
     @property
     def subject_sources(self) -> dict[str, int]:
@@ -61,8 +62,8 @@ class Cohort:
 def find_volumes(inputs: Iterable[str | Path], subjects: str | Path | None = None) -> Cohort:
     """Find the volumes of a cohort.
 
-    ``inputs`` are files, folders (searched recursively, also through links; hidden ones and references are passed
-    over), CSV/TSV tables (``path`` or ``file``; optional ``subject`` or ``subject_id``; optional ``volume`` or
+    ``inputs`` are files, folders (searched recursively, also through links; hidden ones, references and results are
+    passed over), CSV/TSV tables (``path`` or ``file``; optional ``subject`` or ``subject_id``; optional ``volume`` or
     ``scan_id``) or text files with one path a line. ``subjects`` is a table of the same form, or a regular expression
     whose group ``subject`` (or first group) is searched in each path.
 
@@ -83,6 +84,7 @@ def find_volumes(inputs: Iterable[str | Path], subjects: str | Path | None = Non
                 f"{path}: holds no image; expected {_FORMATS} files in it or below it, so check the folder."
             )
         rows += found
+    cohort.tables = sorted({str(t) for given in inputs if (f := Path(given)).is_dir() for t in _tables_in(f)})
     rows = list(_without_repeats(_with_text_names(rows, cohort), cohort))
     rows = _with_subjects(rows, subjects)
     cohort.entries = _entries(rows)
@@ -124,13 +126,13 @@ def _rows_of(path: Path, cohort: Cohort) -> Iterator[_Row]:
         yield from _shortened(list(_table(path, cohort)))
     elif suffix in _LISTS:
         lines = read_list(path)
-        yield from _shortened([row for line in lines for row in _listed(path.parent / line, line, cohort)])
+        yield from _shortened([row for line in lines for row in _named(path, line, cohort)])
     else:
         yield from _listed(path, path.name, cohort)
 
 
 def _files_below(folder: Path, cohort: Cohort) -> Iterator[Path]:
-    """Files below a folder in the order of their names, each folder once, neither hidden ones nor references."""
+    """Files below a folder in the order of their names, each folder once; no hidden ones, references or results."""
 
     def unreadable(error: OSError) -> None:
         where = str(error.filename)
@@ -139,7 +141,7 @@ def _files_below(folder: Path, cohort: Cohort) -> Iterator[Path]:
     been: set[str] = set()
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
-        if is_reference(Path(parent)) or (real := os.path.realpath(parent)) in been:
+        if is_reference(Path(parent)) or is_result(Path(parent)) or (real := os.path.realpath(parent)) in been:
             folders.clear()
             continue
         been.add(real)
@@ -170,6 +172,16 @@ def _folder(folder: Path, cohort: Cohort) -> Iterator[_Row]:
                     f"{path}: is not an image of a DICOM series; expected a complete DICOM file, so export it again."
                 )
                 cohort.skipped.append(Skipped(str(path), reason))
+
+
+def _tables_in(folder: Path) -> Iterator[Path]:
+    """Tables in a folder that would name its volumes' subjects, were they given instead of the folder."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in _TABLES and not path.name.startswith("."):
+            with path.open(encoding="utf-8-sig", errors="replace") as stream:
+                header = stream.readline(4096).lower()
+            if "subject" in header and re.search(r"\b(path|file)\b", header):
+                yield path
 
 
 def _is_image(path: Path) -> bool:
@@ -210,12 +222,22 @@ def _listed(path: Path, shown: str, cohort: Cohort) -> Iterator[_Row]:
         cohort.skipped.append(Skipped(str(path), reason))
 
 
+def _named(table: Path, name: str, cohort: Cohort) -> Iterator[_Row]:
+    """What a table or list names; never a folder around itself, which could be the whole disk."""
+    path = table.parent / name
+    if _kind(path) == "folder" and table.resolve().is_relative_to(path.resolve()):
+        reason = f"{path}: is a folder around the table {table.name} that names it; expected files or folders of scans."
+        cohort.skipped.append(Skipped(str(path), reason))
+        return
+    yield from _listed(path, name, cohort)
+
+
 def _table(path: Path, cohort: Cohort) -> Iterator[_Row]:
     rows, column = read_table(path)
     for row in rows:
         subject = row.get("subject") or row.get("subject_id") or None
         volume = row.get("volume") or row.get("scan_id") or None
-        for found in _listed(path.parent / row[column], row[column], cohort):
+        for found in _named(path, row[column], cohort):
             given = replace(found, subject=subject, source="table") if subject else found
             yield replace(given, volume=volume)
 
@@ -269,7 +291,7 @@ def _known_subjects(path: Path) -> dict[Path, str]:
     table, column = read_table(path)
     if not {"subject", "subject_id"} & set(table[0]):
         raise MemorizationIndexError(
-            f"{path}: has columns {', '.join(table[0])}; expected a column 'subject' or 'subject_id', so add it."
+            f"{path}: has columns {shown(table[0])}; expected a column 'subject' or 'subject_id', so add it."
         )
     return {
         (path.parent / line[column]).resolve(): line.get("subject") or line.get("subject_id") or "" for line in table

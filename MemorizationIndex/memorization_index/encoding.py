@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index._version import __version__
+from memorization_index.bundle import write_tensors
 from memorization_index.channels import Describer
 from memorization_index.cohort import Entry, Skipped
+from memorization_index.durable import sync
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
@@ -46,8 +48,8 @@ class Encoded:
     skipped: list[Skipped]
 
 
-def read_slices(entry: Entry, plane: str) -> tuple[Volume, SliceStack]:
-    """Read a volume and cut it in the reference's plane.
+def read_slices(entry: Entry, plane: str, building: bool = False) -> tuple[Volume, SliceStack]:
+    """Read a volume and cut it in the reference's plane; ``building`` only changes what errors advise.
 
     Raises :class:`MemorizationIndexError` where it is of the other kind (2-D or 3-D), was acquired in another plane, or
     has no slice that shows anything.
@@ -62,9 +64,12 @@ def read_slices(entry: Entry, plane: str) -> tuple[Volume, SliceStack]:
         )
     own = volume.acquisition_plane
     if own not in (None, plane):
+        remedy = f"build another reference of such volumes with --plane {own}"
+        if not building:
+            remedy = f"use a reference built with --plane {own}"
         raise MemorizationIndexError(
             f"{entry.path}: was acquired in {own} slices (voxels {' × '.join(f'{s:.2f}' for s in volume.spacing)} mm "
-            f"along S, A, R); expected {plane} slices, so use a reference built with --plane {own}."
+            f"along S, A, R); expected {plane} slices, so {remedy}."
         )
     stack = to_slices(volume, plane)
     if not stack.images:
@@ -116,11 +121,9 @@ def _prepare(workspace: Path, entries: Sequence[Entry], plane: str, describer: D
 
 
 def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: Path, progress: Progress) -> None:
-    from safetensors.numpy import save_file
-
     def encode_one(entry: Entry) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         try:
-            volume, stack = read_slices(entry, plane)
+            volume, stack = read_slices(entry, plane, building=True)
         except MemorizationIndexError as error:
             progress.advance()
             return {"skipped": str(error), "path": str(entry.path)}, {}
@@ -133,7 +136,8 @@ def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: 
     results = in_threads(encode_one, unit)
     tensors = {f"{i}.{name}": array for i, (_, arrays) in enumerate(results) for name, array in arrays.items()}
     beside = path.with_name(f"{path.name}.{os.getpid()}")
-    save_file(tensors or {"none": np.zeros(1)}, beside, {"records": json.dumps([record for record, _ in results])})
+    write_tensors(beside, tensors or {"none": np.zeros(1)}, {"records": json.dumps([record for record, _ in results])})
+    sync(beside)
     os.replace(beside, path)
 
 

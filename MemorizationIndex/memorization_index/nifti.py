@@ -65,18 +65,24 @@ def check_nifti(path: Path) -> None:
         raw.seek(-4, 2)
         found = struct.unpack("<I", raw.read(4))[0] if zipped else path.stat().st_size
     bad = 0
+    if not zipped and found < header.end:
+        raise _truncated(path, header)
     if header.float_type or (zipped and found != header.end % 2**32):
         with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
             found, bad = _examined(stream, header)
     elif zipped:
         found = header.end
     if found < header.end:
-        raise MemorizationIndexError(
-            f"{path}: is truncated (its header announces {header.end} bytes, fewer are there); expected a complete "
-            f"NIfTI file, so copy or export it again."
-        )
+        raise _truncated(path, header)
     if bad:
         raise not_finite(path, bad)
+
+
+def _truncated(path: Path, header: _Header) -> MemorizationIndexError:
+    return MemorizationIndexError(
+        f"{path}: is truncated (its header announces {header.end} bytes, fewer are there); expected a complete NIfTI "
+        f"file, so copy or export it again."
+    )
 
 
 def nifti_shape(path: Path) -> tuple[int, ...] | None:

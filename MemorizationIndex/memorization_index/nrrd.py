@@ -107,7 +107,7 @@ def _axes(path: Path, fields: dict[str, str], dimension: int) -> tuple[list[int]
     directions: list[str] | None = None
     if "space directions" in fields:
         directions = [found[0] for found in _VECTOR.finditer(fields["space directions"])]
-    if len(kinds) != dimension or len(directions or kinds) != dimension:
+    if len(kinds) != dimension or (directions is not None and len(directions) != dimension):
         raise unreadable(path, f"{NOT_THE_FORMAT} (kinds or directions of {dimension} axes)")
     if directions is None:
         return [axis for axis in range(dimension) if kinds[axis] in _DOMAINS], None

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from memorization_index import rescans
 from memorization_index.calibration import Null
 from memorization_index.channels import Describer
 from memorization_index.cohort import Entry
 from memorization_index.combining import CommonScale
 from memorization_index.encoding import read_slices
+from memorization_index.matching import Match
 from memorization_index.neighbors import Index
+from memorization_index.power import PowerCard
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
@@ -35,14 +38,17 @@ NULL_SUBJECTS = 100
 NULL_SLICES_AT_MOST = 20_000
 #: Slices of the null that are also verified, at most.
 VERIFIED_SLICES = 1000
+#: Slices whose rescan is simulated, about.
+RESCANS = 200
 
 
 @dataclass
 class NullResult:
-    """The null, the NCC of its verified matches ``(k,)``, duplicate pairs of training volumes, the channels' scale."""
+    """The null, its verified matches, matches of simulated rescans, duplicate training volumes, the channels' scale."""
 
     null: Null
-    ncc: NDArray[np.float64]
+    matches: list[Match] = field(default_factory=list)
+    rescans: list[Match] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     scale: CommonScale = field(default_factory=CommonScale)
 
@@ -98,10 +104,10 @@ class NullBuilder:
         joined = np.concatenate(self.reference.features[channel])
         return Moments.of(joined[rows])
 
-    def build(self, moments: dict[str, Moments], entries: dict[str, Entry]) -> NullResult:
-        """Retrieve, verify and collect; without a second subject the null is empty."""
+    def build(self, moments: dict[str, Moments], entries: dict[str, Entry], card: PowerCard) -> NullResult:
+        """Retrieve, verify and collect; without a second subject the null is empty. Controls are planted on the way."""
         if len(np.unique(self.subject)) < 2:
-            return NullResult(Null.empty(), np.zeros(0))
+            return NullResult(Null.empty())
         sizes = np.bincount(self.slice_volume, minlength=len(self.volumes)).tolist()
         chosen = chosen_volumes([v.subject for v in self.volumes], [v.name for v in self.volumes], sizes, self.seed)
         self.progress.begin("building the null", len(chosen), "volumes")
@@ -113,17 +119,18 @@ class NullBuilder:
             }
             banks = {c: Index(whitenings[c](np.concatenate(p))) for c, p in self.reference.features.items()}
             retriever = Retriever(whitenings, banks)
-            parts += [self._retrieve(i, retriever, entries) for i in chosen if self.fold[i] == fold]
+            parts += [self._retrieve(i, retriever, entries, card) for i in chosen if self.fold[i] == fold]
         return self._collect(parts)
 
-    def _retrieve(self, volume: int, retriever: Retriever, entries: dict[str, Entry]) -> _NullPart:
+    def _retrieve(self, volume: int, retriever: Retriever, entries: dict[str, Entry], card: PowerCard) -> _NullPart:
         _, stack = read_slices(entries[self.volumes[volume].name], self.reference.plane)
         # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
         # closer to each other than queries do to training slices that it was fitted on.
         own_fold = (self.fold == self.fold[volume])[self.slice_volume]
         found = [retriever.examine(self.describer, part, own_fold) for part in stack.batches()]
+        card.plant(stack, self.volumes[volume].subject, retriever, own_fold)
         self.progress.advance()
-        return _NullPart(volume, square_images(stack, INPUT_SIZE).astype(np.float16), found)
+        return _NullPart(volume, square_images(stack, INPUT_SIZE).astype(np.float16), stack.numbers, found)
 
     def _collect(self, parts: list[_NullPart]) -> NullResult:
         nearest = concatenated([found for part in parts for found in part.found])
@@ -140,8 +147,18 @@ class NullBuilder:
         null = Null(
             similarity[keep], self.subject[volume[keep]], volume[keep], self.reference.slice_position[rows[keep, 0]]
         )
-        ncc = [p.match.ncc for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
-        return NullResult(null, np.array(ncc), duplicates, scale)
+        matches = [p.match for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
+        return NullResult(null, matches, self._rescans(parts), duplicates, scale)
+
+    def _rescans(self, parts: list[_NullPart]) -> list[Match]:
+        """Matches of simulated rescans of an even sample of the null's slices."""
+        places = [(part, i) for part in parts for i in range(len(part.images))]
+        pairs = []
+        for part, i in places[:: max(1, len(places) // RESCANS)]:
+            has_neighbor = i + 1 < len(part.numbers) and part.numbers[i + 1] == part.numbers[i] + 1
+            neighbor = part.images[i + 1].astype(np.float32) if has_neighbor else None
+            pairs.append((part.images[i].astype(np.float32), neighbor))
+        return rescans.matches(pairs, self.seed)
 
     @staticmethod
     def _worth_verifying(similarity: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -171,4 +188,5 @@ class NullBuilder:
 class _NullPart:
     volume: int
     images: NDArray[np.float16]
+    numbers: NDArray[np.int64]
     found: list[Retrieved]

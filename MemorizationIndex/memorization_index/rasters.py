@@ -25,6 +25,7 @@ from memorization_index.limits import (
     TRUNCATED,
     check_components,
     check_dimension,
+    check_direction,
     check_expansion,
     check_shape,
     unreadable,
@@ -101,6 +102,7 @@ class Raster:
         import SimpleITK as sitk
 
         self.check()
+        check_direction(self.path, self.direction)
         kept = min(len(self.size), 3)
         voxels = self._voxels().reshape(self.size[::-1])
         image = sitk.GetImageFromArray(voxels.reshape(self.size[:kept][::-1]))

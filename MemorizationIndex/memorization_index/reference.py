@@ -22,9 +22,11 @@ from memorization_index.bundle import (
     replace_folder,
     write_csv,
     write_manifest,
+    write_tensors,
 )
 from memorization_index.calibration import Null
 from memorization_index.combining import CommonScale
+from memorization_index.durable import exclusive
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.retrieval import Retriever
@@ -73,6 +75,8 @@ class Reference:
         weights: str | Path | None = None,
         protocol: str = "mi-v1",
         controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        power: str = "cheap",
         device: str = "auto",
         seed: int = 0,
         cache: str | Path | None = None,
@@ -86,7 +90,20 @@ class Reference:
 
         key = None if key is None else Path(key)
         settings = Settings(
-            subjects, plane, encoder, weights, protocol, controls, device, seed, cache, precision, key, thumbnails
+            subjects,
+            plane,
+            encoder,
+            weights,
+            protocol,
+            controls,
+            novel,
+            power,
+            device,
+            seed,
+            cache,
+            precision,
+            key,
+            thumbnails,
         )
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
@@ -159,20 +176,19 @@ class Reference:
     def save(self, folder: Path) -> None:
         """Write the bundle beside its place and move it there, replacing an older one."""
         folder = folder.resolve()
-        recover(folder)
-        check_place(folder)
-        new = beside(folder)
-        try:
-            self._write(new)
-            write_manifest(new, self.manifest)
-            replace_folder(new, folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        with exclusive(folder, wait=True):
+            recover(folder)
+            check_place(folder)
+            new = beside(folder)
+            try:
+                self._write(new)
+                write_manifest(new, self.manifest)
+                replace_folder(new, folder)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
         self.folder = folder
 
     def _write(self, folder: Path) -> None:
-        from safetensors.numpy import save_file
-
         rows = [
             [
                 v.name,
@@ -201,9 +217,10 @@ class Reference:
         tensors = {}
         for channel, whitening in self.whitenings.items():
             tensors[f"{channel}.mean"], tensors[f"{channel}.matrix"] = whitening.mean, whitening.matrix
-        save_file(tensors, folder / "whitening.safetensors")
+        write_tensors(folder / "whitening.safetensors", tensors)
         null = self.null
-        save_file(
+        write_tensors(
+            folder / "null.safetensors",
             {
                 "similarity": null.similarity,
                 "subject": null.subject,
@@ -211,7 +228,6 @@ class Reference:
                 "position": null.position,
                 "ncc": self.null_ncc,
             },
-            folder / "null.safetensors",
         )
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from memorization_index.errors import MemorizationIndexError
+
+#: Tables of a million files stay below it.
+_MAXIMUM_SIZE = 256 << 20
 
 
 def read_list(path: Path) -> list[str]:
@@ -35,7 +39,7 @@ def read_table(path: Path) -> tuple[list[dict[str, str]], str]:
     column = next((c for c in ("path", "file") if c in reader.fieldnames), None)
     if column is None:
         raise MemorizationIndexError(
-            f"{path}: has columns {', '.join(reader.fieldnames) or 'none'}; expected a column 'path' or 'file' "
+            f"{path}: has columns {shown(reader.fieldnames)}; expected a column 'path' or 'file' "
             f"(optional 'subject' or 'subject_id', 'volume' or 'scan_id'), so rename the one that holds the files."
         )
     rows = [row for row in rows if row[column]]
@@ -44,9 +48,21 @@ def read_table(path: Path) -> tuple[list[dict[str, str]], str]:
     return rows, column
 
 
+def shown(names: Iterable[str]) -> str:
+    """Names of columns for a sentence, however many or long they are."""
+    return ", ".join(repr(name)[1:-1] for name in names)[:200] or "none"
+
+
 def _text(path: Path) -> str:
+    if path.stat().st_size > _MAXIMUM_SIZE:
+        raise MemorizationIndexError(
+            f"{path}: has more than {_MAXIMUM_SIZE >> 20} MiB; expected a table or list of files, so check the file."
+        )
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            raise UnicodeDecodeError("utf-8", b"\0", 0, 1, "a zero byte")
+        return text
     except UnicodeDecodeError as error:
         raise MemorizationIndexError(
             f"{path}: is not UTF-8 text; expected CSV, TSV or a list in UTF-8, so save it as 'CSV UTF-8'."

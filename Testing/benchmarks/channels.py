@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from memorization_index.augmentations import PUBLISHED, augment_volume
 from memorization_index.channels import DEEP_SHRINKAGE, SPECTRAL, EmbeddedDescriber, EncoderDescriber, projected
 from memorization_index.cohort import find_volumes
 from memorization_index.encoding import read_slices
-from memorization_index.evaluation.augmentations import PUBLISHED, augment_volume
-from memorization_index.evaluation.statistics import auc
 from memorization_index.neighbors import Index, Nearest
 from memorization_index.retrieval import Retriever, concatenated, joined, joined_null
+from memorization_index.statistics import auc
 from memorization_index.usercache import FeatureCache
 from memorization_index.volumes import IMAGE_PLANE, SliceStack, normalized
 from memorization_index.whitening import Moments, Whitening

@@ -255,3 +255,46 @@ def test_hostile_safetensors_headers(tmp_path):
     ):
         content = struct.pack("<Q", len(header)) + header + np.zeros(1, np.float32).tobytes()
         assert "safetensors" in refusal(written(tmp_path / "x.safetensors", content))
+
+
+@pytest.mark.parametrize(
+    "builder", [b"cbuiltins\nbytearray\n", b"ctorch\nTensor\n", b"ctorch.storage\nUntypedStorage\n"]
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_allocates_as_much_as_the_file_says_is_not_built(tmp_path, builder, legacy):
+    """PyTorch's weights_only lets these through: 400 bytes of file would take a gigabyte."""
+    path = tmp_path / "weights.pth"
+    program = b"\x80\x02" + builder + b"J" + (10**9).to_bytes(4, "little") + b"\x85R."
+    torch.save({"model": {}}, path, _use_new_zipfile_serialization=not legacy)
+    if legacy:
+        data = path.read_bytes()
+        at = data.index(b"}q\x00X\x05\x00\x00\x00model") - 2
+        path.write_bytes(data[:at] + program + data[at:])
+    else:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(zipfile.ZipInfo(name), program if name.endswith("data.pkl") else content)
+    assert f"asks to run or build '{builder[1:-1].decode().replace(chr(10), '.')}'" in refusal(path)
+
+
+def test_compressed_members_are_not_decompressed(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"model": random_weights()}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert "an archive that PyTorch did not write" in refusal(path)
+
+
+def test_a_legacy_file_that_claims_more_than_it_holds(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"model": {"a": torch.zeros(70_000)}}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    claimed = b"J" + (70_000).to_bytes(4, "little")
+    assert claimed in data
+    path.write_bytes(data.replace(claimed, b"J" + (2_000_000_000).to_bytes(4, "little")))
+    assert "claims 2000000000 values" in refusal(path)

@@ -205,7 +205,7 @@ def test_a_folder_describes_slices_as_channels(tmp_path):
     saved(tmp_path, vit())
     describer = make_describer(f"hf:{tmp_path}", None, "cpu")
     layers = [f"{layer}.{pool}" for layer in ("block1", "block3", "block5") for pool in ("mean", "grid4")]
-    assert set(describer.dimensions) == {"spectral", *layers}
+    assert set(describer.dimensions) == {"spectral", "layout", *layers}
     assert (describer.dimensions["block1.mean"], describer.dimensions["block1.grid4"]) == (32, 512)
 
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.limits import BoundedFile
 
 #: How files of ``torch.save`` began before they were zip archives: protocol 2, a magic number, end of pickle.
 _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _EXPECTED = "expected a PyTorch (.pth) or .safetensors file of weights"
+
+#: What a pickle of tensors builds, as its GLOBAL instructions name it.
+_BUILDERS = re.compile(
+    r"collections (OrderedDict|defaultdict|Counter)|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|"
+    r"torch (\w+Storage|Size|device|float\w*|bfloat16|u?int\d+|bool|half|double|long)|torch\.serialization _get_layout|"
+    r"torch\.nn\.parameter Parameter|_codecs encode|argparse Namespace"
+)
 
 #: First bytes of files that are often saved under the name of a checkpoint, and what they are.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -52,6 +62,8 @@ def read_weights(path: Path) -> dict[str, Any]:
     elif not head.startswith(_OLD_TORCH):
         kind = "a text file" if _is_text(head) else "a file of no known format"
         raise _wrong(path, f"looks like {kind} (it begins with {head[:16]!r})")
+    else:
+        _check_old(path)
     return _read_torch(path)
 
 
@@ -102,14 +114,61 @@ def _check_archive(path: Path) -> None:
     """A PyTorch file is a zip archive with one pickle ``data.pkl``; its table of contents is at its end."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            members, names = archive.infolist(), archive.namelist()
+            contents = [archive.read(m) for m in members if m.filename.endswith("/data.pkl") and _is_plain(m)]
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise _wrong(path, f"looks like a PyTorch file that was cut short ({path.stat().st_size} bytes)") from error
     if any(name.endswith("/constants.pkl") for name in names):
         raise _wrong(path, "looks like a TorchScript program")
     if not any(name.endswith("/data.pkl") for name in names):
         shown = ", ".join(names[:3]) or "nothing"
         raise _wrong(path, f"looks like a zip archive of other files ({shown})")
+    # PyTorch stores its members as they are; compressed ones could hold any number of zeros.
+    if not all(map(_is_plain, members)) or len(set(names)) < len(names):
+        raise _wrong(path, "looks like an archive that PyTorch did not write (compressed or doubled members)")
+    for content in contents:
+        _check_builders(path, io.BytesIO(content))
+
+
+def _is_plain(member: zipfile.ZipInfo) -> bool:
+    return member.compress_type == zipfile.ZIP_STORED and member.file_size == member.compress_size
+
+
+def _check_old(path: Path) -> None:
+    """Files before PyTorch 1.6: five pickles, then the tensors, whose sizes are numbers in the pickles."""
+    with BoundedFile(path) as stream:
+        stream.seek(len(_OLD_TORCH))
+        for _ in range(4):
+            largest = _check_builders(path, stream)
+            if largest > max(path.stat().st_size, 1 << 20):
+                raise _wrong(path, f"looks like a PyTorch file that was cut short (it claims {largest:.0f} values)")
+
+
+def _check_builders(path: Path, stream: IO[bytes]) -> float:
+    """Refuse a pickle that builds anything but tensors, before PyTorch reads it; the largest number in it.
+
+    PyTorch also lets through what allocates as much as a file says (bytearray, Tensor). Nothing is run here.
+    """
+    largest = 0.0
+    try:
+        for code, value, _ in pickletools.genops(stream):
+            if code.name == "GLOBAL" and not _BUILDERS.fullmatch(str(value)):
+                raise _asks(path, str(value).replace(" ", "."))
+            if isinstance(value, int) and not code.name.startswith(("PUT", "GET", "BINPUT", "BINGET", "LONG_BIN")):
+                largest = max(largest, float(min(value, 2**62)))
+    except MemorizationIndexError:
+        raise
+    except Exception as error:  # not a pickle
+        raise _wrong(path, f"looks like a PyTorch file that was cut short or damaged ({str(error)[:160]})") from error
+    return largest
+
+
+def _asks(path: Path, what: str) -> MemorizationIndexError:
+    return MemorizationIndexError(
+        f"{path}: asks to run or build {what[:100]!r}, which weights do not need, so nothing in it was run; "
+        f"{_EXPECTED} that holds tensors alone: if you trust where it is from, save its tensors again with torch.save "
+        "or safetensors."
+    )
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
@@ -126,10 +185,6 @@ def _read_torch(path: Path) -> dict[str, Any]:
 
 def _unreadable(path: Path, error: Exception) -> MemorizationIndexError:
     if isinstance(error, pickle.UnpicklingError) and (found := re.search(r"GLOBAL ([\w.]+)", str(error))):
-        return MemorizationIndexError(
-            f"{path}: asks to run or build {found[1]!r}, which weights do not need, so nothing in it was run; "
-            f"{_EXPECTED} that holds tensors alone: if you trust where it is from, save its tensors again "
-            "with torch.save or safetensors."
-        )
+        return _asks(path, found[1])
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
     return _wrong(path, f"looks like a PyTorch file that was cut short or damaged ({first_line})")
