@@ -66,7 +66,9 @@ def test_a_channel_with_a_heavy_tail_does_not_drown_the_others():
     def found(scale):
         return (p_values(combined(null, scale).similarity, combined(copies, scale).similarity) <= 0.01).mean()
 
-    single = CommonScale({c: [float(np.quantile(v, 0.95))] for c, v in null.items()})  # what one quantile would do
+    single = CommonScale(
+        {c: [float(np.quantile(v, 0.95))] for c, v in null.items()}, next(iter(null))
+    )  # what one would do
     assert (p_values(null["light"], copies["light"]) <= 0.005).all()
     assert found(CommonScale.fit(null)) == 1
     assert found(single) < 0.2
