@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-#: Null values that stay above the highest knot: the very largest say too little about a channel's scale.
-_ABOVE = 5
+#: Null values that stay above the highest knot.
+_ABOVE = 1
 #: Tail probabilities of neighboring knots differ by this factor, from ½ down.
 _STEP = 2**-0.5
 

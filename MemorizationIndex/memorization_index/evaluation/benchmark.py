@@ -115,7 +115,7 @@ def _write(out: Path, result: dict[str, Any], rows: dict[str, list[dict[str, Any
     text = json.dumps(_without_nan(result), indent=2, allow_nan=False)
     (out / "evaluate.json").write_text(text + "\n", encoding="utf-8")
     (out / "evaluate.md").write_text(markdown(result), encoding="utf-8")
-    draw_evaluation(out, result, rows["slices"])
+    draw_evaluation(out, result, rows["slices"], rows["volumes"])
 
 
 def _without_nan(value: Any) -> Any:

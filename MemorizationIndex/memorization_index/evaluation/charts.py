@@ -31,14 +31,15 @@ def pyplot() -> Any:
     return plt
 
 
-def draw_evaluation(out: Path, result: dict[str, Any], slices: Rows) -> None:
-    """Write ``roc.png``, ``calibration.png`` and ``duplication.png`` into ``out``."""
+def draw_evaluation(out: Path, result: dict[str, Any], slices: Rows, volumes: Rows) -> None:
+    """Write ``roc.png``, ``calibration.png``, ``volumes.png`` and ``duplication.png`` into ``out``."""
     plt = pyplot()
     if plt is None:
         return
     draws: tuple[tuple[str, Callable[[Any, Rows], None], Rows], ...] = (
         ("roc", _roc, slices),
         ("calibration", _calibration, result["calibration"]),
+        ("volumes", _volumes, volumes),
         ("duplication", _duplication, result["sets"]),
     )
     for name, draw, rows in draws:
@@ -77,6 +78,25 @@ def _calibration(axes: Any, rows: Rows) -> None:
     axes.set_ylim(0, 1)
 
 
+def _volumes(axes: Any, rows: Rows) -> None:
+    """Verdicts on copied and control volumes, by augmentation."""
+    names = list(dict.fromkeys(row["augmentation"] for row in rows))
+    colors = {"copy": COLORS[1], "suspicious": COLORS[4]}
+    for offset, kind in ((-0.2, "copy"), (0.2, "control")):
+        bottom = np.zeros(len(names))
+        for verdict, color in colors.items():
+            own = [
+                [r["verdict"] == verdict for r in rows if (r["augmentation"], r["kind"]) == (n, kind)] for n in names
+            ]
+            height = np.array([np.mean(one) for one in own])
+            style = {"color": color, "hatch": None if kind == "copy" else "////", "edgecolor": "white"}
+            axes.bar(np.arange(len(names)) + offset, height, 0.36, bottom, label=f"{kind}: {verdict}", **style)
+            bottom += height
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=6)
+    axes.set(ylim=(0, 1.35), ylabel="share of volumes with the verdict")
+    axes.legend(fontsize=6, ncols=2, frameon=False, loc="upper center")
+
+
 def _duplication(axes: Any, rows: Rows) -> None:
     axes.plot(LEVELS, LEVELS, color="0.7", linewidth=0.8, label="truth")
     shares = [m for m in dict.fromkeys(r["measure"] for r in rows) if m == INDEX or BEYOND in m or "ONI <" in m]
@@ -85,7 +105,7 @@ def _duplication(axes: Any, rows: Rows) -> None:
         mean = np.array([r["mean"] for r in own])
         span = [mean - [r["least"] for r in own], [r["most"] for r in own] - mean]
         axes.errorbar([r["duplication"] for r in own], mean, span, fmt="o-", color=color, capsize=2, label=measure)
-    axes.set(xlabel="share of copies in the set", ylabel="index (bars: range over augmentations)", ylim=(-0.02, 1))
+    axes.set(xlabel="share of copies in the set", ylabel="index (bars: range over augmentations)", ylim=(-0.02, 1.02))
     axes.legend(fontsize=6, frameon=False)
 
 

@@ -17,6 +17,10 @@ def add_commands(commands: Any, add_common: AddCommon) -> None:
     """Add the parsers; ``add_common`` adds the options that all long commands have."""
     _add_evaluate(commands, add_common)
     _add_generator(commands, add_common)
+    compare = commands.add_parser("compare-evaluations", help="stability of set measures over sets and augmentations")
+    compare.add_argument("evaluations", metavar="DIR", nargs="+", help="folders that 'evaluate' wrote, one a set")
+    compare.add_argument("--out", metavar="DIR", required=True, help="folder to write the table to")
+    compare.set_defaults(run=_compare)
 
 
 def _add_evaluate(commands: Any, add_common: AddCommon) -> None:
@@ -73,6 +77,13 @@ def _generator(options: argparse.Namespace, progress: Progress) -> int:
         f"figure: {out}"
     )
     return _tell(progress, "evaluate-generator", f"{markdown(result)}\n{closing}", out=str(out), note=closing)
+
+
+def _compare(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.evaluation.sets import compare, markdown
+
+    rows = compare(options.evaluations, options.out)
+    return _tell(progress, "compare-evaluations", markdown(rows), out=str(Path(options.out).absolute()), sets=rows)
 
 
 def _count(text: str) -> int:
