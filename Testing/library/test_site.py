@@ -28,8 +28,8 @@ def blocks(page, language):
 
 
 @pytest.fixture
-def workspace(reference, training, tmp_path, monkeypatch):
-    """A folder as the pages assume it: training scans, a reference, and synthetic volumes, one of them a copy."""
+def workspace(training, tmp_path, monkeypatch):
+    """A folder as the pages assume it: training scans, and a synthetic volume that is a copy."""
     (tmp_path / "training").symlink_to(training)
     (tmp_path / "synthetic").mkdir()
     phantoms.write(tmp_path / "synthetic" / "made.nii.gz", phantoms.anatomy(3)[3:9, :, ::-1])
