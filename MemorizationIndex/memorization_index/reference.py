@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
 
+#: Rows of features that are worked on at a time.
+_BLOCK_ROWS = 16_384
 #: Small pictures of the training slices, where the bundle has them.
 THUMBNAILS = "thumbnails.npy"
 
@@ -229,9 +231,26 @@ class Reference:
         )
 
 
-def whitened(shards: Iterable[NDArray[np.float16]], whitening: Whitening) -> NDArray[np.float32]:
-    """Whitened unit vectors ``(N, D)`` of stored features."""
-    return np.concatenate([whitening(shard) for shard in shards])
+def blocks(
+    shards: Sequence[NDArray[np.float16]], chosen: NDArray[np.bool_] | None = None
+) -> Iterator[NDArray[np.float16]]:
+    """Stored features in order, some rows at a time; only rows that are ``chosen`` ``(N,)``, if given."""
+    start = 0
+    for shard in shards:
+        own = np.arange(len(shard)) if chosen is None else np.flatnonzero(chosen[start : start + len(shard)])
+        for first in range(0, max(len(own), 1), _BLOCK_ROWS):
+            yield shard[own[first : first + _BLOCK_ROWS]]
+        start += len(shard)
+
+
+def whitened(shards: Sequence[NDArray[np.float16]], whitening: Whitening) -> NDArray[np.float32]:
+    """Whitened unit vectors ``(N, D)`` of stored features; no more than these and a block of rows is held."""
+    result = np.empty((sum(map(len, shards)), shards[0].shape[1]), np.float32)
+    start = 0
+    for block in blocks(shards):
+        result[start : start + len(block)] = whitening(block)
+        start += len(block)
+    return result
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
