@@ -144,6 +144,50 @@ class Reference:
         root, weights, key = (None if path is None else Path(path) for path in (training_root, weights, key))
         return score(self, listed, Options(root, weights, device, cache, key), progress)
 
+    def extend(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        out: str | Path | None = None,
+        *,
+        subjects: str | Path | None = None,
+        controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        training_root: str | Path | None = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        cache: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Reference:
+        """This reference and new volumes, as one build of all would give it; see :mod:`.extending`."""
+        from memorization_index.extending import Growth, extend
+        from memorization_index.scoring import Options
+
+        listed = [inputs] if isinstance(inputs, str | Path) else inputs
+        root, weights = (None if path is None else Path(path) for path in (training_root, weights))
+        growth = Growth(controls, novel, Options(root, weights, device, cache))
+        return extend(self, listed, out, growth, subjects, progress)
+
+    @classmethod
+    def merge(
+        cls,
+        references: Sequence[Reference],
+        out: str | Path | None = None,
+        *,
+        controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        training_root: str | Path | None = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        cache: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Reference:
+        """References of parts of one training set, joined as one build of all would give it; see :mod:`.extending`."""
+        from memorization_index.extending import Growth, merge
+        from memorization_index.scoring import Options
+
+        root, weights = (None if path is None else Path(path) for path in (training_root, weights))
+        return merge(references, out, Growth(controls, novel, Options(root, weights, device, cache)), progress)
+
     @property
     def plane(self) -> str:
         """The plane that volumes are sliced in, or ``image`` for a cohort of 2-D images."""
