@@ -151,7 +151,7 @@ def _build(
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries}, card)
     reference.null, reference.null_ncc = result.null, np.array([m.ncc for m in result.matches])
     reference.features = {c: list(shards(parts)) for c, parts in encoded.features.items()}
-    reference.manifest["calibration"] = {"knots": dict(result.scale.knots)}
+    reference.manifest["calibration"] = _scale(result)
     if settings.novel is not None:
         _replace_null(reference, describer, settings.novel, progress)
     _describe_calibration(reference, result, progress)
@@ -229,6 +229,11 @@ def _folder_of(encoder: str) -> str | None:
     return encoder.removeprefix("hf:") if encoder.startswith("hf:") else None
 
 
+def _scale(result: NullResult) -> dict[str, Any]:
+    """The channels' scale, for the manifest (where keys are sorted: which channel is the first must be said)."""
+    return {"knots": dict(result.scale.knots), "common_channel": result.scale.first}
+
+
 def _describe_calibration(reference: Reference, result: NullResult, progress: Progress) -> None:
     """Write what the null allows into the manifest, and tell the user what it does not."""
     null, manifest = reference.null, reference.manifest
@@ -246,7 +251,7 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
             "smallest_volume_p": null.smallest_volume_p,
             "by_position": null.bins() is not None,
         }
-    calibration["knots"] = dict(result.scale.knots)
+    calibration |= _scale(result)
     manifest["calibration"] = calibration
     manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
     if not null.is_calibrated:

@@ -1,4 +1,4 @@
-"""The command line: ``memorization-index build · score · report · verify · sign · evaluate · preview · …``."""
+"""The command line: build, score, report, preview, encoders, demo; the others are where what they do is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from memorization_index._version import __version__
 from memorization_index.checking_commands import add_sign, add_verify
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.evaluation.commands import add_commands
 from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_build(commands)
     _add_score(commands)
-    _add_evaluate(commands)
+    add_commands(commands, _add_common)
     add_verify(commands)
     add_sign(commands)
     _add_report(commands)
@@ -217,26 +218,6 @@ def _add_preview(commands: Any) -> None:
     devices = commands.add_parser("devices", help="list the devices that a deep encoder can use here")
     _add_for_programs(devices)
     devices.set_defaults(run=_devices)
-
-
-def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure detection and false alarms on a cohort of your own")
-    evaluate.add_argument("cohort", metavar="COHORT", nargs="+", help="real scans: files, folders, or CSV/TSV tables")
-    evaluate.add_argument("--out", metavar="DIR", required=True, help="folder to write tables to")
-    evaluate.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
-    evaluate.add_argument("--plane", choices=("axial", "coronal", "sagittal", "native"), default="native")
-    evaluate.add_argument("--splits", type=int, default=1, help="random splits by subject, pooled (default 1)")
-    evaluate.add_argument("--training-subjects", type=int, metavar="N", help="subjects to train on (default 2 of 3)")
-    evaluate.add_argument("--volumes", type=int, default=30, help="copies and controls an augmentation (default 30)")
-    evaluate.add_argument("--slices", type=int, default=12, help="slices of each, evenly spaced (default 12)")
-    evaluate.add_argument(
-        "--augmentations", default="published", metavar="NAMES", help="published (default), all, or names with commas"
-    )
-    evaluate.add_argument("--encoder", default="spectral", metavar="NAME", help="as in build")
-    evaluate.add_argument("--weights", metavar="FILE", help="as in build")
-    evaluate.add_argument("--seed", type=int, default=0, help="seed of splits and augmentations (default 0)")
-    _add_common(evaluate)
-    evaluate.set_defaults(run=_evaluate)
 
 
 def _add_report(commands: Any) -> None:
@@ -365,34 +346,6 @@ def _loaded_key(options: argparse.Namespace) -> Key:
     path = _key_of(options) or Path()
     check_home(path, Path(options.out))
     return Key.load_or_make(path)
-
-
-def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.augmentations import named
-    from memorization_index.evaluation.benchmark import Plan, evaluate, markdown
-
-    started = time.monotonic()
-    plan = Plan(
-        splits=options.splits,
-        training_subjects=options.training_subjects,
-        volumes=options.volumes,
-        slices=options.slices,
-        augmentations=named(options.augmentations),
-        plane=options.plane,
-        encoder=options.encoder,
-        weights=options.weights,
-        device=options.device,
-        cache=options.cache,
-        seed=options.seed,
-    )
-    result = evaluate(options.cohort, options.out, plan, options.subjects, progress)
-    progress.close()
-    if isinstance(progress, JsonProgress):
-        out = str(Path(options.out).absolute())
-        progress.event("done", command="evaluate", out=out, all=result["all"], seconds=_since(started))
-    else:
-        print(markdown(result), end="")
-    return DONE
 
 
 def _since(started: float) -> float:

@@ -158,7 +158,9 @@ class Reference:
         """Whitening and index of every channel (made at first use)."""
         if self._retriever is None:
             banks = {c: Index(whitened(shards, self.whitenings[c])) for c, shards in self.features.items()}
-            self._retriever = Retriever(self.whitenings, banks, CommonScale(self.manifest["calibration"]["knots"]))
+            calibration = self.manifest["calibration"]
+            scale = CommonScale(calibration["knots"], calibration["common_channel"])
+            self._retriever = Retriever(self.whitenings, banks, scale)
         return self._retriever
 
     @property
