@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from MemorizationIndexLib import MemorizationIndexLogic, Widget
+from MemorizationIndexLib import MemorizationIndexLogic, Widget, registerSampleScans
+from MemorizationIndexLib.Shortcuts import KEYS, Shortcuts
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -32,7 +33,10 @@ class MemorizationIndex(ScriptedLoadableModule):
             "Finds copies of training scans among the images that a generative model made, and says how sure it is. "
             "Choose a reference (what was fitted on the training scans), choose volumes, press Apply."
         )
+        keys = "".join(f"<li>{key}: {text}</li>" for key, text in Shortcuts.texts(KEYS).items())
+        parent.helpText += _("<p>Keys, while the panel is shown:</p>") + f"<ul>{keys}</ul>"
         parent.acknowledgementText = _("The method follows arXiv 2602.13066; how it departs from it is documented.")
+        slicer.app.connect("startupCompleted()", registerSampleScans)
 
 
 class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

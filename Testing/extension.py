@@ -11,6 +11,8 @@ import struct
 import sys
 from pathlib import Path
 
+import conventions
+
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = ROOT / "MemorizationIndex"
 TESTS = ROOT / "Testing" / "slicer"
@@ -18,6 +20,12 @@ TESTS = ROOT / "Testing" / "slicer"
 KEYS = {
     "$schema": str, "category": str, "scm_url": str, "scm_revision": str, "scm_type": str, "build_dependencies": list,
     "build_subdirectory": str, "enabled": bool, "tier": int,
+}  # fmt: skip
+# What the index shows of an extension, and the categories that it has.
+_SAID = ("EXTENSION_CONTRIBUTORS", "EXTENSION_DESCRIPTION", "EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS")
+_CATEGORIES = {
+    "Analysis", "Cardiac", "Diffusion", "Filtering", "IGT", "Informatics", "Quantification", "Registration",
+    "Segmentation", "Shape Analysis", "Utilities",
 }  # fmt: skip
 
 
@@ -71,7 +79,7 @@ def install(folder: Path) -> Path:
 
 def problems() -> list[str]:
     """One sentence for everything that disagrees."""
-    return [*_lists(), *_entry(), *_pictures(), *_readme()]
+    return [*_lists(), *_entry(), *_description(), *_pictures(), *_readme(), *conventions.findings()]
 
 
 def _lists() -> list[str]:
@@ -117,6 +125,17 @@ def _entry() -> list[str]:
     found += [
         f"{p.relative_to(ROOT)}: has CR line ends" for p in (path, ROOT / "CMakeLists.txt") if b"\r" in p.read_bytes()
     ]
+    return found
+
+
+def _description() -> list[str]:
+    cmake = variables(ROOT / "CMakeLists.txt")
+    found = [f"CMakeLists.txt: {name} is empty" for name in _SAID if not cmake.get(name)]
+    sentences = re.findall(r"[.!?](?:\s|$)", cmake["EXTENSION_DESCRIPTION"])
+    if not 1 <= len(sentences) <= 2:
+        found.append("CMakeLists.txt: EXTENSION_DESCRIPTION is not one or two sentences")
+    if cmake["EXTENSION_CATEGORY"] not in _CATEGORIES:
+        found.append(f"CMakeLists.txt: {cmake['EXTENSION_CATEGORY']} is no category of the index")
     return found
 
 

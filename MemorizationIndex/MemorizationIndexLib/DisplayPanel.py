@@ -1,20 +1,24 @@
 """The section for what the slice views show."""
 
+import slicer
 from memorization_index.errors import MemorizationIndexError
 from slicer.i18n import tr as _
 
+from .Compare import Compare
 from .Overlay import Overlay
 
 
 class DisplayPanel:
-    """The overlay, and the training volume that the volume which is looked at matches.
+    """The overlay, and the comparison with the training volume that the volume which is looked at matches.
 
     ``onJump(volumeNode, slice number)`` when the user clicked a slice in a view's band.
     """
 
     def __init__(self, ui, logic, run, onJump):
-        self.ui, self.logic, self.run, self.parameter, self._node = ui, logic, run, None, None
+        self.ui, self.logic, self.run, self.parameter = ui, logic, run, None
+        self._node, self._compared, self._comparing = None, None, False
         self.overlay = Overlay(logic.results, onJump)
+        self.compare = Compare(logic.results, logic.trainingVolumes)
         ui.loadMatchButton.connect("clicked()", self.onLoadMatch)
 
     def show(self, volumeNode, _row):
@@ -28,17 +32,25 @@ class DisplayPanel:
     def update(self):
         """Show the parameters and the state of the run."""
         self.overlay.enabled = self.parameter.overlay
+        self.compare.matchWindowLevel = self.parameter.matchWindowLevel
+        self._updateCompare(self.parameter.compare)
         self.ui.loadMatchButton.enabled = not self.logic.busy and self._node is not None
 
     def detach(self):
         """Let go of the scene."""
-        self.parameter = None
+        self.parameter, self._compared = None, None
+        self.compare.cleanup()
         self.overlay.cleanup()
 
     def toggleOverlay(self):
         """Overlay on or off."""
         if self.parameter is not None:
             self.parameter.overlay = not self.parameter.overlay
+
+    def toggleBlink(self):
+        """Blink on or off."""
+        if self.parameter is not None:
+            self.parameter.compare = "side by side" if self.parameter.compare == "blink" else "blink"
 
     def onLoadMatch(self):
         """Load the matched training volume."""
@@ -48,3 +60,28 @@ class DisplayPanel:
             self.run.say(str(error))
         else:
             self.run.say(_("Matched training volume: {name}").format(name=match.GetName()))
+
+    def _updateCompare(self, mode):
+        if self._comparing or slicer.app.layoutManager() is None:
+            return  # what is shown changes the scene, which ends up here again
+        self._comparing = True
+        if self._compared is not None and not self.compare.active:
+            self._compared, self.parameter.compare = None, "off"  # the user chose another layout
+        elif mode == "off":
+            self._compared = None
+            self.compare.leave()
+            self.ui.compareMessageLabel.clear()
+        else:
+            self.compare.mode = mode
+            self._startComparing()
+        self._comparing = False
+
+    def _startComparing(self):
+        if self._node is None or self._node is self._compared:
+            return
+        try:
+            self.compare.show(self._node)
+            self._compared = self._node
+            self.ui.compareMessageLabel.text = self.compare.message
+        except MemorizationIndexError as error:
+            self.ui.compareMessageLabel.text = str(error)

@@ -2,8 +2,11 @@
 
 import csv
 import io
+import json
+from pathlib import Path
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.privacy import without_places
 from slicer.i18n import tr as _
 
 from .ResultFiles import ResultFiles
@@ -32,6 +35,7 @@ class Export:
         yield 0
         for _name in files.extracting(folder):
             yield 0
+        _withoutPlaces(folder)
         decisions = self._review.rows()
         (folder / "decisions.csv").write_text(_csv(COLUMNS, decisions), encoding="utf-8", newline="")
         for table in ("volumes", "slices"):
@@ -50,15 +54,38 @@ def _checkPlace(folder):
         )
 
 
+def _withoutPlaces(folder):
+    """Name files without the folders they lie in, as the command line does: the scene needs those, others do not."""
+    for name, column in (("volumes.csv", "path"), ("inputs.csv", "file")):
+        if (folder / name).is_file():
+            columns, rows = _read(folder / name)
+            for row in rows:
+                row[column] = Path(row[column]).name
+            (folder / name).write_text(_csv(columns, rows), encoding="utf-8", newline="")
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if run.get("reference"):
+        run["reference"]["path"] = None
+    for skipped in run.get("skipped", ()):
+        skipped["reason"] = without_places(skipped["reason"], skipped["path"])
+        skipped["path"] = Path(skipped["path"]).name
+    text = json.dumps(run, indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / "run.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
 def _addDecisions(path, decisions):
     known = {(row["volume"], row["slice"]): row["decision"] for row in decisions}
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = [name for name in reader.fieldnames if name != DECISION_COLUMN]
-        rows = list(reader)
+    columns, rows = _read(path)
+    columns = [name for name in columns if name != DECISION_COLUMN]
     for row in rows:
         row[DECISION_COLUMN] = known.get((row["volume"], row.get("slice", "")), "")
     path.write_text(_csv([*columns, DECISION_COLUMN], rows), encoding="utf-8", newline="")
+
+
+def _read(path):
+    """The columns and rows of a table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        return list(reader.fieldnames), list(reader)
 
 
 def _csv(columns, rows):

@@ -12,7 +12,7 @@ AGREEMENT_ROLE = "MemorizationIndex.Agreement"
 FOREGROUND_ATTRIBUTE = "MemorizationIndex.Foreground"
 #: Agreement (%) from which on the map is shown.
 LOWEST = 50
-_OPACITY = 0.55
+_OPACITY = 0.45
 _LEGEND_SIZE = 0.1, 0.3  # of the view's width and height
 
 
@@ -44,10 +44,7 @@ class HeatMap:
         if compositeNode not in self._layers:
             self._layers[compositeNode] = current, compositeNode.GetForegroundOpacity()
         _setForeground(compositeNode, node.GetID(), _OPACITY)
-        # The legend is drawn where its volume is shown; nothing tells it that this has changed.
-        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
-        if legend is not None:  # the change of layers may have brought an update that removed it
-            legend.Modified()
+        _updateLegend(node)
 
     def hide(self, compositeNode):
         """Give a view back the foreground that it had before."""
@@ -56,7 +53,9 @@ class HeatMap:
         foreground, opacity = self._layers.pop(compositeNode)
         if self._isOurs(compositeNode.GetForegroundVolumeID()):
             present = foreground and slicer.mrmlScene.GetNodeByID(foreground)
+            node = slicer.mrmlScene.GetNodeByID(compositeNode.GetForegroundVolumeID())
             _setForeground(compositeNode, foreground if present else None, opacity)
+            _updateLegend(node)
 
     def keepOnly(self, volumeNodes):
         """Remove the heat maps of all other volumes."""
@@ -126,6 +125,13 @@ def _follow(node, volumeNode):
     """Put a heat map where its volume is."""
     node.CopyOrientation(volumeNode)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+
+
+def _updateLegend(node):
+    """The legend is drawn where its volume is shown; nothing else tells it that this has changed."""
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    if legend is not None:  # the change of layers may have brought an update that removed it
+        legend.Modified()
 
 
 def _setForeground(compositeNode, identifier, opacity):

@@ -75,6 +75,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         def command():
             root = given.absolute() if given else run.folder / "training" if trainingNodes else None
             options = [*(["--training-root", root] if root else []), *_encoder(weights, device)]
+            options += ["--keep-paths"] if _areFiles(volumes) else []  # a chosen row is loaded from its file
             source = _source(volumes, queries)
             return ["score", Path(referenceFolder).absolute(), source, "--out", run.folder / "scores", *options]
 

@@ -2,6 +2,7 @@
 
 import slicer
 
+from .CompareLayout import QUERY, TRAINING
 from .Observations import Observations
 from .ScoredVolume import ScoredVolume
 
@@ -20,9 +21,13 @@ class Navigator:
         """Show a volume, whose slices have the ``rows``, and follow the views from now on."""
         self.leave()
         self._volume = ScoredVolume(volumeNode, rows)
-        if slicer.app.layoutManager() is not None:
-            slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        manager = slicer.app.layoutManager()
+        for name in manager.sliceViewNames() if manager is not None else ():
+            if name not in (QUERY, TRAINING):  # those have layers of their own
+                logic = manager.sliceWidget(name).sliceLogic()
+                logic.GetSliceCompositeNode().SetBackgroundVolumeID(volumeNode.GetID())
+                logic.FitSliceToBackground()
+        for node in _sliceNodes():
             self._observations.add(node, "ModifiedEvent", self._onSliceNode)
 
     def jump(self, number):
@@ -30,8 +35,8 @@ class Navigator:
         slices = self._slices()
         if slices is not None:
             self._told = number
-            place = slices.center(number)
-            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *place, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+            for node in _sliceNodes():
+                node.JumpSliceByOffsetting(*slices.center(number))
 
     def leave(self):
         """Follow no view any more."""
@@ -48,3 +53,9 @@ class Navigator:
         if number is not None and number != self._told and number in self._volume.rows:
             self._told = number
             self._onMoved(number)
+
+
+def _sliceNodes():
+    """The slice nodes of all views but that of the training volume, which moves with the query's."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    return [node for node in nodes if node.GetLayoutName() != TRAINING]

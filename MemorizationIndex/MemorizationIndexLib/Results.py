@@ -185,9 +185,12 @@ class Results:
 
     def alignmentOf(self, volumeNode, sliceNumber):
         """The row of the alignment of a slice with its matched training slice, or None where none was verified."""
+        return next((row for row in self.alignmentsOf(volumeNode) if row["slice"] == sliceNumber), None)
+
+    def alignmentsOf(self, volumeNode):
+        """The rows of all alignments of a scored volume's slices."""
         name = self.nameOf(volumeNode)
-        rows = self._rowsOf(self.parameter.alignmentTable, name) if name else []
-        return next((row for row in rows if row["slice"] == sliceNumber), None)
+        return self._rowsOf(self.parameter.alignmentTable, name) if name else []
 
     def agreementOf(self, volumeNode):
         """Where the volume agrees with what it matches: uint8 (K, J, I) of 0–100 % on the node's voxels, or None."""

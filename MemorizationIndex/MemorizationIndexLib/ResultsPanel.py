@@ -33,7 +33,7 @@ class ResultsPanel:
         """Show the results that the scene holds now."""
         parameter = self.parameter
         tables = (parameter.volumeTable, parameter.sliceTable, parameter.decisionTable)
-        state = [(table.GetID(), table.GetTable().GetMTime()) if table else None for table in tables]
+        state = [(table.GetID(), table.GetMTime(), table.GetTable().GetMTime()) if table else None for table in tables]
         if state != self._state:
             self._state = state
             self.worklist.show(self._worklistRows())
@@ -143,15 +143,14 @@ class ResultsPanel:
 
 
 def _describe(row):
-    """One slice in a line."""
-    parts = [
-        _("slice {number}").format(number=int(row["slice"])),
-        row["match_class"] or _("not verified"),
-        _("p {p:.3g}").format(p=row["p_value"]),
-        _("MI {mi:.1f}").format(mi=row["mi"]),
-        _("ONI {oni:+.2f}").format(oni=row["oni"]),
-        _("{volume} slice {number}").format(volume=row["match_volume"], number=int(row["match_slice"])),
-        _("r {ncc:.2f}").format(ncc=row["ncc"]),
-        row["transform"],
-    ]
-    return " · ".join(part for part in parts if part and "nan" not in part.split())
+    """One slice in a line; numbers that were not given are left out."""
+    numbers = {
+        "p_value": _("p {value:.3g}"),
+        "mi": _("MI {value:.1f}"),
+        "oni": _("ONI {value:+.2f}"),
+        "ncc": _("r {value:.2f}"),
+    }
+    said = [text.format(value=row[name]) for name, text in numbers.items() if not math.isnan(row[name])]
+    match = _("{volume} slice {number}").format(volume=row["match_volume"], number=int(row["match_slice"]))
+    start = [_("slice {number}").format(number=int(row["slice"])), row["match_class"] or _("not verified")]
+    return " · ".join([*start, *said, match, *([row["transform"]] if row["transform"] else [])])

@@ -31,6 +31,7 @@ class Review:
         old = self._find(key)
         if (old and old[_DECISION : _DECISION + 2]) == (new and new[_DECISION : _DECISION + 2]):
             return
+        self._table()
         self._checkStack()
         self._done.append((key, old, new))
         self._undone.clear()
@@ -93,9 +94,7 @@ class Review:
         """What was done in another scene cannot be undone in this one."""
         table = self._results.parameter.decisionTable
         if table is not self._stackOf:
-            if self._stackOf is not None or table is not None:
-                self._done, self._undone = [], []
-            self._stackOf = table
+            self._done, self._undone, self._stackOf = [], [], table
 
     # --- The table ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +133,6 @@ class Review:
             for name in COLUMNS:
                 table.AddColumn().SetName(name)
             parameter.decisionTable = table
-            self._stackOf = table
         return table
 
 

@@ -13,9 +13,9 @@ class ReviewPanel:
         self._volume, self._slice = None, None
         self._volumeButtons = (ui.volumeCopyButton, ui.volumeNotCopyButton, ui.volumeUnsureButton)
         self._sliceButtons = (ui.sliceCopyButton, ui.sliceNotCopyButton, ui.sliceUnsureButton)
-        for decision, volumeButton, sliceButton in zip(DECISIONS, self._volumeButtons, self._sliceButtons, strict=True):
-            volumeButton.connect("clicked()", lambda decision=decision: self.decide(decision))
-            sliceButton.connect("clicked()", lambda decision=decision: self._decideSlice(decision))
+        for number, decision in enumerate(DECISIONS):
+            self._volumeButtons[number].connect("clicked()", self._decider(decision))
+            self._sliceButtons[number].connect("clicked()", self._sliceDecider(decision))
         ui.noteEdit.connect("editingFinished()", self.onNote)
         ui.undoButton.connect("clicked()", self.onUndo)
         ui.redoButton.connect("clicked()", self.onRedo)
@@ -62,6 +62,12 @@ class ReviewPanel:
         """Decide again what was taken back."""
         self._review.redo()
         self._onDecided()
+
+    def _decider(self, decision):
+        return lambda: self.decide(decision)
+
+    def _sliceDecider(self, decision):
+        return lambda: self._decideSlice(decision)
 
     def _decideSlice(self, decision):
         own = self._decision(self._slice)

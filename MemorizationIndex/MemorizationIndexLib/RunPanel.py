@@ -73,7 +73,7 @@ class RunPanel:
         self.say(text)
         self.log(text)
         if outcome == "done" and self._onDone:
-            self._onDone()
+            qt.QTimer.singleShot(0, self._onDone)  # what follows is no part of the run
         self._onChanged()
 
 

@@ -125,11 +125,9 @@ class ScorePlot(qt.QWidget):
 
     @staticmethod
     def _describe(row):
-        return _("slice {number}: {kind}, MI {mi:.1f}, p {p:.3g}, {volume} slice {match}").format(
+        return _("slice {number}: {kind}, {volume} slice {match}").format(
             number=int(row["slice"]),
             kind=row["match_class"] or _("not verified"),
-            mi=row["mi"],
-            p=row["p_value"],
             volume=row["match_volume"],
             match=int(row["match_slice"]),
         )

@@ -5,6 +5,7 @@ import vtk
 from .AdvancedPanel import AdvancedPanel
 from .DisplayPanel import DisplayPanel
 from .ExaminePanel import ExaminePanel
+from .InstallPanel import InstallPanel
 from .ReferencePanel import ReferencePanel
 from .ResultsPanel import ResultsPanel
 from .RunPanel import RunPanel
@@ -30,7 +31,7 @@ class Widget:
         self.shortcuts = Shortcuts(form, actions)
         self.advanced = AdvancedPanel(ui, Shortcuts.texts(actions))
         self._sections = (self.reference, self.examine, self.results, self.display, self.advanced)
-        ui.installButton.connect("clicked()", self.onInstall)
+        self.install = InstallPanel(ui, logic.installer, self.update)
         self.update()
 
     # --- The scene ---------------------------------------------------------------------------------------------------
@@ -72,9 +73,9 @@ class Widget:
 
     def update(self):
         """Bring the form up to date with the parameters and the state of the run."""
-        missing = self.logic.installer.consentLine()
-        self.ui.installLabel.text = missing
-        self.ui.installLabel.visible = self.ui.installButton.visible = bool(missing)
+        self.install.parameter = self._parameter
+        self.install.recall()
+        self.install.update()
         self.run.update()
         if self._parameter is not None:
             for section in self._sections:
@@ -82,15 +83,11 @@ class Widget:
 
     # --- What the user does ------------------------------------------------------------------------------------------
 
-    def onInstall(self):
-        """Install what is missing, after asking."""
-        self.logic.installer.install()
-        self.update()
-
     def onScored(self):
         """Show a result that has just come."""
-        self.display.overlay.update()
-        self.results.renew()
+        if self._parameter is not None:
+            self.display.overlay.update()
+            self.results.renew()
 
     def onJump(self, volumeNode, number):
         """The user clicked a slice in a view's band."""
@@ -105,6 +102,7 @@ class Widget:
             "nextVolume": lambda: results.worklist.move(1),
             "previousVolume": lambda: results.worklist.move(-1),
             "overlay": self.display.toggleOverlay,
+            "blink": self.display.toggleBlink,
             "copy": lambda: results.review.decide("copy"),
             "notCopy": lambda: results.review.decide("not a copy"),
             "unsure": lambda: results.review.decide("unsure"),

@@ -86,6 +86,7 @@ class Worklist:
             column, descending = self._sort
             rows = ordered(rows, _COLUMNS[column][0], descending)
         self._shown, self._filling = rows, True
+        blocked = self._table.blockSignals(True)
         self._table.setRowCount(len(rows))
         for number, row in enumerate(rows):
             for column, text in enumerate(_cells(row)):
@@ -94,6 +95,7 @@ class Worklist:
             verdict = self._item(number, 1)
             verdict.setForeground(qt.QBrush(qt.QColor(color)) if color else qt.QBrush(self._table.palette.text()))
             self._item(number, 0).setToolTip(row.get("reason") or row["volume"])
+        self._table.blockSignals(blocked)
         names = self.names()
         if self._chosen in names:
             self._table.selectRow(names.index(self._chosen))

@@ -1,5 +1,6 @@
 """The extension inside Slicer: scene in, scene out. One class a file; the science is in ``memorization_index``."""
 
+from .Compare import Compare
 from .Export import Export
 from .Installer import Installer
 from .Job import Job
@@ -10,6 +11,7 @@ from .ResultFiles import ResultFiles
 from .Results import Results
 from .Review import Review
 from .Run import Run
+from .SampleScans import registerSampleScans
 from .ScenePreview import ScenePreview
 from .Steps import Steps
 from .TrainingVolumes import TrainingVolumes
@@ -18,6 +20,7 @@ from .Weights import Weights
 from .Widget import Widget
 
 __all__ = [
+    "Compare",
     "Export",
     "Installer",
     "Job",
@@ -34,4 +37,5 @@ __all__ = [
     "VolumeWriter",
     "Weights",
     "Widget",
+    "registerSampleScans",
 ]

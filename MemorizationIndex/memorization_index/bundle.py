@@ -21,8 +21,10 @@ MANIFEST, MANIFEST_SUM = "manifest.json", "manifest.json.sha256"
 _REQUIRED: dict[str, type] = {
     "schema": int, "protocol": str, "plane": str, "encoder": dict, "counts": dict, "calibration": dict, "files": dict,
 }  # fmt: skip
+#: A signature, which is written after everything else (see ``signing``).
+SIGNATURE = "signature.json"
 #: Files that operating systems leave in folders that were looked at; they are never read.
-_LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
+LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def is_reference(folder: Path) -> bool:
@@ -112,7 +114,7 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
                 f"from a backup or build it again."
             )
     for path in sorted(folder.iterdir()):
-        if path.name not in (*manifest["files"], MANIFEST, MANIFEST_SUM, *_LEFT_BY_SYSTEMS):
+        if path.name not in (*manifest["files"], MANIFEST, MANIFEST_SUM, SIGNATURE, *LEFT_BY_SYSTEMS):
             problems.append(f"{path}: does not belong to the reference (the manifest does not list it); remove it.")
     return problems
 
@@ -130,8 +132,12 @@ def _check_no_file(folder: Path) -> None:
         raise MemorizationIndexError(f"{nearest}: is a file; expected a folder to write to, so choose another --out.")
 
 
-def check_result_place(folder: Path) -> None:
-    """Refuse, before the work, a folder for results that cannot be written or holds other files of the same names."""
+def check_result_place(folder: Path, queries: Iterable[str | Path] = ()) -> None:
+    """Refuse, before the work, a folder for results that cannot be written, or holds the queries or other files."""
+    if any(Path(query).resolve() == folder.resolve() for query in queries):
+        raise MemorizationIndexError(
+            f"{folder}: is the folder that is examined; expected another one for results, so choose another --out."
+        )
     if is_reference(folder):
         raise MemorizationIndexError(
             f"{folder}: is a reference; expected a folder for results, so choose another --out."
@@ -142,13 +148,14 @@ def check_result_place(folder: Path) -> None:
     if not os.access(folder, os.W_OK):
         raise MemorizationIndexError(f"{folder}: cannot be written to; choose another --out or change its permissions.")
     foreign = [name for name in ("slices.csv", "volumes.csv", "run.json") if (folder / name).exists()]
-    if foreign and not _is_result(folder):
+    if foreign and not is_result(folder):
         raise MemorizationIndexError(
             f"{folder / foreign[0]}: is not of an earlier result and would be lost; choose another --out."
         )
 
 
-def _is_result(folder: Path) -> bool:
+def is_result(folder: Path) -> bool:
+    """Whether a folder holds the result of a run."""
     try:
         run = _parsed((folder / "run.json").read_bytes())
     except OSError:

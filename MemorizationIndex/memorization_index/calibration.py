@@ -63,7 +63,11 @@ class Null:
     @property
     def smallest_slice_p(self) -> float:
         """The smallest p-value that a slice can get from this null."""
-        return 1 / (len(self.similarity) + 1)
+        edges = self.bins()
+        labels = (
+            np.zeros(len(self.similarity), int) if edges is None else np.searchsorted(edges, self.position, "right")
+        )
+        return float(1 / (np.bincount(labels).max() + 1))
 
     @property
     def smallest_volume_p(self) -> float:
@@ -82,17 +86,20 @@ class Null:
                 return None
         return edges
 
-    def slice_p(self, similarity: Floats, position: Floats) -> Floats:
-        """p = (1 + #{null ≥ s}) / (n + 1) of slices ``(m,)``, within the bin of the matched slice's position."""
+    def slice_p(self, similarity: Floats, position: Floats) -> tuple[Floats, NDArray[np.int64]]:
+        """p = (1 + #{null ≥ s}) / (n + 1) of slices ``(m,)``, and the n of each.
+
+        Where the null is large enough it is that of matches at the same relative position only: a fifth of all.
+        """
         edges = self.bins()
         if edges is None:
-            return _upper_p(self.similarity, similarity)
+            return _upper_p(self.similarity, similarity), np.full(len(similarity), len(self.similarity))
         labels = np.searchsorted(edges, self.position, side="right")
         wanted = np.searchsorted(edges, position, side="right")
         result = np.empty(len(similarity))
         for label in range(BINS):
             result[wanted == label] = _upper_p(self.similarity[labels == label], similarity[wanted == label])
-        return result
+        return result, np.bincount(labels, minlength=BINS)[wanted]
 
     def mi(self, similarity: Floats) -> Floats:
         """MI = (s − μ)/σ (Eq. 6)."""
@@ -117,13 +124,23 @@ class Null:
                 weights.append(_maximum_weights(len(ordered), slices) / (len(volumes) * len(subjects)))
         return np.concatenate(values), np.concatenate(weights)
 
-    def volume_mi_and_p(self, maximum: float, slices: int) -> tuple[float, float]:
+    def volume_numbers(self, maximum: float, slices: int) -> VolumeNumbers:
         """MI and p of a volume whose ``slices`` slices reach ``maximum`` (METHOD §3.8)."""
         values, weights = self.volume_maxima(slices)
         mean = float(weights @ values)
         deviation = float(np.sqrt(weights @ np.square(values - mean) + _VARIANCE_FLOOR))
         exceeding = float(weights[values >= maximum].sum()) * self.subjects
-        return (maximum - mean) / deviation, (1 + exceeding) / (self.subjects + 1)
+        return VolumeNumbers((maximum - mean) / deviation, (1 + exceeding) / (self.subjects + 1), mean, deviation)
+
+
+@dataclass(frozen=True)
+class VolumeNumbers:
+    """MI = (maximum − ``null_mean``) / ``null_deviation`` of a volume, its p; the null's maxima are of as many."""
+
+    mi: float = float("nan")
+    p: float = float("nan")
+    null_mean: float = float("nan")
+    null_deviation: float = float("nan")
 
 
 def oni(mi: Floats) -> Floats:

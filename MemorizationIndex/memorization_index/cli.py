@@ -1,4 +1,4 @@
-"""The command line: ``memorization-index build · score · preview · verify · report · encoders · devices · demo``."""
+"""The command line: build, score, report, preview, encoders, demo; the others are where what they do is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorization_index._version import __version__
+from memorization_index.checking_commands import add_sign, add_verify
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.evaluation.commands import add_commands
+from memorization_index.growing_commands import add_extend, add_merge, tell_reference
 from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
 
 if TYPE_CHECKING:
@@ -22,10 +25,13 @@ if TYPE_CHECKING:
 
 DONE, WRONG_USE, CONDITION_MET, STOPPED = 0, 2, 3, 130
 
+#: Commands that keep what was finished when they are stopped.
+_RESUMED = ("build", "evaluate")
 _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
   3  a condition of --fail-on is met
+  4  verify: a result cannot be had again, or a signature is not the one expected
   130  stopped"""
 
 
@@ -57,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USE
     except (Stopped, KeyboardInterrupt):
         progress.close()
-        _tell_error(progress, "Stopped; the same command goes on from what was finished.")
+        resumes = options.command in _RESUMED
+        rest = "the same command goes on from what was finished" if resumes else "nothing was written"
+        _tell_error(progress, f"Stopped; {rest}.")
         return STOPPED
     finally:
         progress.close()
@@ -110,11 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"memorization-index {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_build(commands)
+    add_extend(commands, _add_common)
+    add_merge(commands, _add_common)
     _add_score(commands)
-    _add_evaluate(commands)
-    verify = commands.add_parser("verify", help="check every file of a reference against its checksum")
-    verify.add_argument("reference", metavar="REF", type=Path)
-    verify.set_defaults(run=_verify)
+    add_commands(commands, _add_common)
+    add_verify(commands)
+    add_sign(commands)
     _add_report(commands)
     _add_preview(commands)
     encoders = commands.add_parser("encoders", help="list the encoders, or check a file of weights")
@@ -145,8 +154,20 @@ def _add_build(commands: Any) -> None:
     )
     build.add_argument("--encoder", default="spectral", metavar="NAME", help="see 'encoders' (default: spectral)")
     build.add_argument("--weights", metavar="FILE", help="weights of the encoder")
+    build.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="of a deep encoder; auto: float16 on CUDA, bfloat16 on processors that are faster with it (default)",
+    )
     build.add_argument("--protocol", default="mi-v1", metavar="NAME", help="mi-v1 (default)")
     build.add_argument("--controls", metavar="PATH", help="real scans that were never trained on, to check the null")
+    build.add_argument(
+        "--novel", metavar="PATH", help="samples of a model that never saw this training set; they replace the null"
+    )
+    build.add_argument(
+        "--power", default="cheap", choices=("cheap", "full", "none"), help="how thoroughly to measure what is found"
+    )
     build.add_argument("--pseudonymize", action="store_true", help="keep names, paths and fingerprints out of REF")
     build.add_argument(
         "--key", metavar="FILE", help="pseudonymize with the key in FILE, which stays home (default: REF.key)"
@@ -202,26 +223,6 @@ def _add_preview(commands: Any) -> None:
     devices.set_defaults(run=_devices)
 
 
-def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure detection and false alarms on a cohort of your own")
-    evaluate.add_argument("cohort", metavar="COHORT", nargs="+", help="real scans: files, folders, or CSV/TSV tables")
-    evaluate.add_argument("--out", metavar="DIR", required=True, help="folder to write tables to")
-    evaluate.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
-    evaluate.add_argument("--plane", choices=("axial", "coronal", "sagittal", "native"), default="native")
-    evaluate.add_argument("--splits", type=int, default=1, help="random splits by subject, pooled (default 1)")
-    evaluate.add_argument("--training-subjects", type=int, metavar="N", help="subjects to train on (default 2 of 3)")
-    evaluate.add_argument("--volumes", type=int, default=30, help="copies and controls an augmentation (default 30)")
-    evaluate.add_argument("--slices", type=int, default=12, help="slices of each, evenly spaced (default 12)")
-    evaluate.add_argument(
-        "--augmentations", default="published", metavar="NAMES", help="published (default), all, or names with commas"
-    )
-    evaluate.add_argument("--encoder", default="spectral", metavar="NAME", help="as in build")
-    evaluate.add_argument("--weights", metavar="FILE", help="as in build")
-    evaluate.add_argument("--seed", type=int, default=0, help="seed of splits and augmentations (default 0)")
-    _add_common(evaluate)
-    evaluate.set_defaults(run=_evaluate)
-
-
 def _add_report(commands: Any) -> None:
     report = commands.add_parser("report", help="write the report of a result again, with the reader's decisions")
     report.add_argument("result", metavar="DIR", type=Path)
@@ -229,13 +230,25 @@ def _add_report(commands: Any) -> None:
         "--decisions", metavar="FILE", type=Path, help="the reader's decisions (default: decisions.csv in DIR, if any)"
     )
     report.add_argument("--pdf", action="store_true", help="write report.pdf as well (needs the extra 'pdf')")
+    report.add_argument("--dicom-sr", metavar="OUT", type=Path, help="write DICOM Structured Reports (extra 'dicom')")
+    report.add_argument(
+        "--queries",
+        metavar="PATH",
+        nargs="+",
+        default=[],
+        help="the images, whose studies --dicom-sr reports belong to",
+    )
+    report.add_argument("--key", metavar="FILE", type=Path, help="key of a result under pseudonyms, with --queries")
     report.set_defaults(run=_report)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device of a deep encoder: auto, cpu, cuda (default auto)")
     parser.add_argument(
-        "--cache", metavar="DIR", help="keep a deep encoder's features here, so that none is made twice"
+        "--cache",
+        metavar="DIR",
+        help="where a deep encoder's features are kept, so that none is made twice (default: this user's cache; off: "
+        "nowhere)",
     )
     _add_for_programs(parser)
 
@@ -258,22 +271,17 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         weights=options.weights,
         protocol=options.protocol,
         controls=options.controls,
+        novel=options.novel,
+        power=options.power,
         device=options.device,
         seed=options.seed,
         cache=options.cache,
+        precision=options.precision,
         key=_key_of(options),
         thumbnails=options.thumbnails,
         progress=progress,
     )
-    progress.close()
-    counts, out = reference.manifest["counts"], Path(options.out).absolute()
-    if isinstance(progress, JsonProgress):
-        progress.event("done", command="build", out=str(out), counts=counts, seconds=_since(started))
-    else:
-        print(
-            f"Reference of {counts['subjects']} subjects, {counts['volumes']} volumes, {counts['slices']} slices "
-            f"({reference.plane}; left out: {counts['empty_slices']} empty slices, {counts['skipped']} files): {out}"
-        )
+    tell_reference(reference, options.out, "build", started, progress)
     return DONE
 
 
@@ -295,7 +303,7 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     reference = Reference.open(options.reference)
     for gate in gates:
         gate.check(reference.manifest["calibration"])
-    check_result_place(Path(options.out))
+    check_result_place(Path(options.out), options.queries)
     with exclusive(Path(options.out) / "run"):
         return _score_into(options, reference, gates, progress)
 
@@ -335,49 +343,8 @@ def _loaded_key(options: argparse.Namespace) -> Key:
     return Key.load_or_make(path)
 
 
-def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.evaluation.augmentations import named
-    from memorization_index.evaluation.benchmark import Plan, evaluate, markdown
-
-    started = time.monotonic()
-    plan = Plan(
-        splits=options.splits,
-        training_subjects=options.training_subjects,
-        volumes=options.volumes,
-        slices=options.slices,
-        augmentations=named(options.augmentations),
-        plane=options.plane,
-        encoder=options.encoder,
-        weights=options.weights,
-        device=options.device,
-        cache=options.cache,
-        seed=options.seed,
-    )
-    result = evaluate(options.cohort, options.out, plan, options.subjects, progress)
-    progress.close()
-    if isinstance(progress, JsonProgress):
-        out = str(Path(options.out).absolute())
-        progress.event("done", command="evaluate", out=out, all=result["all"], seconds=_since(started))
-    else:
-        print(markdown(result), end="")
-    return DONE
-
-
 def _since(started: float) -> float:
     return round(time.monotonic() - started, 1)
-
-
-def _verify(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.bundle import check_files, fingerprint_of, read_manifest
-
-    manifest = read_manifest(options.reference)
-    problems = check_files(options.reference, manifest)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if problems:
-        return WRONG_USE
-    print(f"{options.reference}: {len(manifest['files'])} files are as they were built; {fingerprint_of(manifest)}")
-    return DONE
 
 
 def _report(options: argparse.Namespace, progress: Progress) -> int:
@@ -402,6 +369,13 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
             f"folder that 'memorization-index score' wrote, so score again."
         ) from error
     print("\n".join(str(path.absolute()) for path in written))
+    if options.dicom_sr is not None:
+        from memorization_index.recognition import recognized
+        from memorization_index.structured_report import write_structured_reports
+
+        files = recognized(scores, options.queries, options.key, progress) if options.queries else {}
+        own, made_up = write_structured_reports(scores, options.dicom_sr, files)
+        print(f"{options.dicom_sr.absolute()}: {own} reports in the study of their image, {made_up} in made-up studies")
     return DONE
 
 

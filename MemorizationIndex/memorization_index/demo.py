@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index._version import __version__
+from memorization_index.augmentations import PUBLISHED, augment_volume
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.evaluation.augmentations import PUBLISHED, augment_volume
 from memorization_index.evaluation.cohorts import make_demo_cohort, read_demo_volume, write_demo_volume
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference

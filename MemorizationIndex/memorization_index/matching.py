@@ -32,6 +32,10 @@ _FIRST_STEP = 0.5  # pixels
 #: One unit of an affine coefficient moves a point at the image's border this many pixels; squared for ITK's scales.
 _COEFFICIENT_SCALE = 20.0**2
 _MINIMUM_OVERLAP = 0.5
+_WHOLE = 0.5  # how much the whole counts beside the best third when a candidate is chosen
+_FOREGROUND = 0.05  # of the strongest local energy
+_BODY = 0.08  # of the intensity range
+_FINEST_FOREGROUND = 0.08  # of the intensity range
 #: Correlation of whole pictures (not band-passed, no transform) from which on they are the same pixels.
 EXACT_CORRELATION = 0.9998
 
@@ -48,15 +52,37 @@ class Match:
     [−1, 1] over the overlap. ``mirrored``, then ``quarters`` counter-clockwise quarter turns, then ``matrix`` (2×2,
     row/column order) and ``shift`` (rows, columns, as a fraction of the image's width) take the training slice to the
     query: ``query(x) ≈ turned(matrix @ x + shift)``. ``pixel_correlation`` compares the whole pictures as they are.
+    ``part`` is the mean local agreement in [0, 1] over that third of the foreground where it is highest; ``in_place``
+    the correlation of the finest structures of both pictures as they are, which a copy keeps and a new scan does not.
     """
 
     candidate: int
     ncc: float
+    part: float
     mirrored: bool
     quarters: int
     matrix: NDArray[np.float64]
     shift: NDArray[np.float64]
     pixel_correlation: float
+    in_place: float
+
+    @property
+    def angle(self) -> float:
+        """Rotation from training slice to query, counter-clockwise, in degrees from −180 to 180 (after the mirror)."""
+        rows, columns = self.matrix
+        turned = self.quarters * 90 + float(np.degrees(np.arctan2(rows[1] - columns[0], rows[0] + columns[1])))
+        return (turned + 180) % 360 - 180
+
+    @property
+    def scale(self) -> float:
+        """How much larger the query shows what the training slice shows."""
+        return float(1 / np.sqrt(max(abs(np.linalg.det(self.matrix)), 1e-6)))
+
+    @property
+    def lies_like_a_rescan(self) -> bool:
+        """Whether the same person, positioned again with care, could lie like this: hardly moved, turned or scaled."""
+        moved = float(np.abs(self.shift).max())
+        return not self.mirrored and abs(self.angle) <= 2.5 and abs(self.scale - 1) <= 0.02 and moved <= 0.03
 
     @property
     def is_exact(self) -> bool:
@@ -65,63 +91,92 @@ class Match:
 
     def describe(self) -> str:
         """``identity``, or text such as ``mirrored; rotated +4.1°; scaled 1.03; shifted +2.0, -1.2 %`` ."""
-        parts = ["mirrored"] if self.mirrored else []
-        rows, columns = self.matrix
-        angle = float(np.degrees(np.arctan2(rows[1] - columns[0], rows[0] + columns[1])))
-        turn = (self.quarters * 90 + angle + 180) % 360 - 180
-        scale = 1 / np.sqrt(max(abs(np.linalg.det(self.matrix)), 1e-6))
+        turn, scale = self.angle, self.scale
+        mirrored = self.mirrored
+        if mirrored and abs(turn) > 175:  # easier to picture than a mirror and a half turn
+            parts, turn = ["flipped top to bottom"], (turn + 360) % 360 - 180
+        else:
+            parts = ["mirrored"] if mirrored else []
         if abs(turn) >= 0.5:
             parts.append(f"rotated {turn:+.1f}°")
         if abs(scale - 1) >= 0.01:
             parts.append(f"scaled {scale:.2f}")
         moved = -self.shift * scale * 100
         if np.abs(moved).max() >= 0.5:
-            parts.append(f"shifted {moved[0]:+.1f}, {moved[1]:+.1f} %")
+            parts.append(f"shifted {moved[0] + 0.0:+.1f}, {moved[1] + 0.0:+.1f} %")
         return "; ".join(parts) or "identity"
 
 
 def match(query: Image, candidates: Sequence[tuple[Image, View]]) -> Match:
     """Align a query ``(128, 128)`` with the most promising of its candidates ``((128, 128), view)``.
 
-    The candidate (and half turn) with the highest cross-correlation after its view and the best shift is registered.
+    Every candidate is tried under its view and that view's half turn, with the shift at the cross-correlation's peak
+    and without one. Registered is the try whose whole and whose best third together agree most: of a partial copy the
+    whole may resemble somebody else more, and the best third of strangers may be no more than a common outline.
     """
     target = _band_pass(_half(query))
-    starts = [
-        (*_first_shift(target, _turned(image, view.mirrored, quarters), view), index, quarters)
+    tries = [
+        (*_first_try(target, image, view, quarters), index, quarters)
         for index, (image, view) in enumerate(candidates)
         for quarters in (-view.quarter, -view.quarter + 2)
     ]
-    _, shift, index, quarters = max(starts, key=lambda start: start[0])
+    _, shift, index, quarters = max(tries, key=lambda one: one[0])
     image, view = candidates[index]
     turned = _turned(image, view.mirrored, quarters)
     matrix, shift = _register(target, _band_pass(_half(turned)), _view_matrix(view), shift)
     aligned, overlap = warp(turned, matrix, shift)
-    ncc = _ncc(target, _band_pass(aligned), overlap) if overlap.mean() >= _MINIMUM_OVERLAP else 0.0
+    other = _band_pass(aligned)
+    enough = overlap.mean() >= _MINIMUM_OVERLAP
     return Match(
         index,
-        ncc,
+        _ncc(target, other, overlap) if enough else 0.0,
+        _best_third(target, _local_agreement(target, other, overlap)) if enough else 0.0,
         view.mirrored,
         quarters % 4,
         matrix,
         shift / SIZE,
         float(np.corrcoef(query.ravel(), image.ravel())[0, 1]),
+        _in_place(query, image),
     )
+
+
+def _in_place(query: Image, image: Image) -> float:
+    """Correlation over the foreground of structures of one to two pixels of 128, without any alignment."""
+    foreground = (scipy.ndimage.gaussian_filter(image, 2.0) > _FINEST_FOREGROUND).astype(np.float32)
+    if not foreground.any():
+        return 0.0
+    query, image = (
+        scipy.ndimage.gaussian_filter(x, 1.0) - scipy.ndimage.gaussian_filter(x, 2.0) for x in (query, image)
+    )
+    return _ncc(query, image, foreground)
 
 
 def agreement_map(query: Image, candidate: Image, found: Match) -> Image:
     """Local agreement ``(64, 64)`` in [0, 1] of a query with its aligned training slice, in the query's geometry.
 
     Normalized cross-correlation of the band-passed pair in a Gaussian window (standard deviation 1/16 of the width);
-    0 where there is no structure to compare.
+    0 where there is no structure to compare, and outside the body, where noise that was copied too would agree.
     """
-    target = _band_pass(_half(query))
+    halved = _half(query)
     aligned, overlap = warp(_turned(candidate, found.mirrored, found.quarters), found.matrix, found.shift * SIZE)
-    other = _band_pass(aligned)
+    body = (_blur(np.maximum(halved, aligned), _FINE) > _BODY).astype(np.float32)
+    return _local_agreement(_band_pass(halved), _band_pass(aligned), overlap * body)
+
+
+def _local_agreement(target: Image, other: Image, overlap: Image) -> Image:
     product, left, right = (_blur(x, _WINDOW) for x in (target * other, target * target, other * other))
     floor = 1e-3 * float(np.square(target).mean()) + 1e-12
     local = product / np.sqrt(np.maximum(left, floor) * np.maximum(right, floor))
     agreement: Image = (np.clip(local, 0, 1) * overlap).astype(np.float32)
     return agreement
+
+
+def _best_third(target: Image, agreement: Image) -> float:
+    """Mean agreement over the third of the foreground (where the query has structure) that agrees most."""
+    energy = _blur(np.square(target), _WINDOW)
+    values = agreement[energy > _FOREGROUND * energy.max()]
+    best = np.partition(values, -(-2 * len(values) // 3))[-max(len(values) // 3, 1) :]
+    return float(best.mean())
 
 
 def aligned_image(candidate: Image, found: Match) -> Image:
@@ -165,17 +220,31 @@ def _view_matrix(view: View) -> NDArray[np.float64]:
     return view.scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _first_shift(target: Image, turned: Image, view: View) -> tuple[float, NDArray[np.float64]]:
-    """Height of the cross-correlation's peak (about the NCC) and the shift (rows, columns) in training pixels of 64."""
+def _first_try(target: Image, image: Image, view: View, quarters: int) -> tuple[float, NDArray[np.float64]]:
+    """How well whole and best third agree before registration; the shift (rows, columns) in training pixels of 64."""
     matrix = _view_matrix(view)
-    moved, _ = warp(turned, matrix, np.zeros(2))
-    other = _band_pass(moved)
+    turned = _turned(image, view.mirrored, quarters)
+    other = _band_pass(warp(turned, matrix, np.zeros(2))[0])
     spectrum = scipy.fft.rfft2(target) * np.conj(scipy.fft.rfft2(other))
     correlation = scipy.fft.irfft2(spectrum, s=target.shape)
     peak = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
-    height = float(correlation.max()) / max(float(np.linalg.norm(target) * np.linalg.norm(other)), 1e-12)
     displacement = (peak + SIZE // 2) % SIZE - SIZE // 2
-    return height, -matrix @ displacement
+    tries = []
+    for moved in {(0, 0), (int(displacement[0]), int(displacement[1]))}:
+        shifted, inside = _shifted(other, moved)
+        third = _best_third(target, _local_agreement(target, shifted, inside))
+        score = _WHOLE * _ncc(target, shifted, inside) + third
+        tries.append((score, -matrix @ np.array(moved, float)))
+    return max(tries, key=lambda one: one[0])
+
+
+def _shifted(image: Image, moved: tuple[int, int]) -> tuple[Image, Image]:
+    """An image moved by whole pixels (rows, columns), background coming in, and where it lies (0/1)."""
+    result, inside = np.zeros_like(image), np.zeros_like(image)
+    to = tuple(slice(max(m, 0), SIZE + min(m, 0)) for m in moved)
+    of = tuple(slice(max(-m, 0), SIZE + min(-m, 0)) for m in moved)
+    result[to], inside[to] = image[of], 1
+    return result, inside
 
 
 def _register(

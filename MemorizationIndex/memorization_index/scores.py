@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from memorization_index.pseudonyms import Key
 
 SLICE_COLUMNS = (
-    "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "q_value", "match_subject", "match_volume",
-    "match_slice", "match_class", "ncc", "transform", "layer_agreement", "flagged",
+    "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "null_size", "q_value", "match_subject",
+    "match_volume", "match_slice", "match_class", "ncc", "part", "transform", "layer_agreement", "channel",
+    "flagged",
 )  # fmt: skip
 VOLUME_COLUMNS = (
-    "volume", "path", "n_slices", "n_flagged", "mi_max", "mi", "oni", "p_value", "q_value", "match_subject",
-    "match_volume", "agreement", "verdict",
+    "volume", "path", "n_slices", "n_flagged", "fraction_copied", "similarity", "null_mean", "null_deviation", "mi_max",
+    "mi", "oni", "p_value", "q_value", "match_subject", "match_volume", "agreement", "trajectory", "match_first",
+    "match_last", "verdict",
 )  # fmt: skip
 #: How the matched training slice lies on the query: the numbers of :class:`memorization_index.matching.Match`.
 ALIGNMENT_COLUMNS = (
@@ -44,7 +46,7 @@ _RUN, _AGREEMENT = "run.json", "agreement"
 Columns = dict[str, NDArray[Any]]
 
 
-@dataclass
+@dataclass(repr=False)
 class Scores:
     """The result of one run.
 
@@ -62,9 +64,22 @@ class Scores:
     agreement: dict[int, AgreementVolume] = field(default_factory=dict)
     inputs: list[InputFile] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in self.run["verdicts"].items() if count)
+        return f"<Scores: {len(self.volumes['volume'])} volumes ({verdicts}), {len(self.slices['volume'])} slices>"
+
     def to_frame(self, table: str = "slices") -> Any:
-        """The table ``slices`` or ``volumes`` as a pandas DataFrame (needs pandas)."""
-        import pandas as pd
+        """The table ``slices`` or ``volumes`` as a pandas DataFrame.
+
+        Raises :class:`MemorizationIndexError` where pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MemorizationIndexError(
+                "to_frame needs pandas, which is not installed; expected it, so run 'pip install pandas' or use the "
+                "columns as they are."
+            ) from error
 
         return pd.DataFrame({"slices": self.slices, "volumes": self.volumes}[table])
 
@@ -140,8 +155,29 @@ def _cell(value: Any) -> Any:
 
 
 def _read_table(path: Path, names: Sequence[str]) -> Columns:
-    text = {"volume", "plane", "path", "match_subject", "match_volume", "match_class", "transform", "verdict"}
-    whole = {"slice", "match_slice", "layer_agreement", "n_slices", "n_flagged", "mirrored", "quarters"}
+    text = {
+        "volume",
+        "plane",
+        "path",
+        "match_subject",
+        "match_volume",
+        "match_class",
+        "transform",
+        "channel",
+        "verdict",
+    }
+    whole = {
+        "slice",
+        "match_slice",
+        "layer_agreement",
+        "n_slices",
+        "n_flagged",
+        "null_size",
+        "match_first",
+        "match_last",
+        "mirrored",
+        "quarters",
+    }
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     columns: Columns = {}

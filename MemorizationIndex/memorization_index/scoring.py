@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from memorization_index._version import __version__
 from memorization_index.agreement import AgreementVolume
-from memorization_index.calibration import oni, q_values
-from memorization_index.channels import Describer, make_describer
+from memorization_index.calibration import VolumeNumbers, oni, q_values
+from memorization_index.channels import SPECTRAL, Describer, make_describer
 from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.generator import compared
 from memorization_index.linking import links_of
 from memorization_index.pictures import draw
 from memorization_index.progress import Progress
@@ -27,7 +28,9 @@ from memorization_index.provenance import InputFile, digest_of, inputs_of, secon
 from memorization_index.reference import Reference
 from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns, Scores
 from memorization_index.spectral import INPUT_SIZE
-from memorization_index.verdicts import MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
+from memorization_index.trajectory import fitted
+from memorization_index.usercache import recall_weights
+from memorization_index.verdicts import COPIED, MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import IMAGE_PLANE, Grid, SliceStack, looks_flat, square_images
 
@@ -47,14 +50,15 @@ class Options:
     """Where things are on this machine.
 
     ``training_root``: where the training volumes are now, if they were moved; ``weights``: the encoder's, if not where
-    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features;
-    ``key``: of a pseudonymized reference, to find its training volumes below ``training_root`` again.
+    they were last used; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features, None for
+    the user's cache, or ``off``; ``key``: of a pseudonymized reference, to find its training volumes below
+    ``training_root`` again.
     """
 
     training_root: Path | None = None
     weights: Path | None = None
     device: str = "auto"
-    cache: Path | None = None
+    cache: str | Path | None = None
     key: Path | None = None
 
 
@@ -110,7 +114,7 @@ def score_queries(
     """
     progress, options = progress or Progress(), options or Options()
     started = time.monotonic()
-    describer = _describer_of(reference, options)
+    describer = describer_of(reference, options)
     with tempfile.TemporaryFile() as images:
         found = _retrieve(reference, queries, describer, images, progress)
         if not found:
@@ -130,22 +134,34 @@ def score_queries(
         rows, views = np.concatenate([q.rows for q in found]), np.concatenate([q.views for q in found])
         candidates = Candidates(rows, views, describer.views())
         pairs = verify(stored, candidates, reference, training, progress, numbers.is_flagged)
-        slices = _slice_table(reference, found, pairs, numbers)
-        volumes = _volume_table(reference, found, slices)
-        run = _run(reference, slices, volumes, skipped, training)
+        slices, generator = _slice_table(reference, found, pairs, numbers)
+        volumes = _volume_table(reference, found, slices, generator["p_calibrated"] is not False)
+        run = _run(reference, slices, volumes, skipped, training) | {"generator": generator}
+        if generator["p_calibrated"] is False:
+            progress.warning(
+                f"These images look more like the training set than new people's scans do (their median lies "
+                f"{generator['shift']:.1f} standard deviations above the null's): p is not calibrated for this "
+                f"generator, and verdicts rest on verified matches alone."
+            )
         run["seconds"] = seconds_since(started, time.monotonic())
         pictures = draw(slices, volumes, stored, pairs, reference, training)
         return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
 
 
-def _describer_of(reference: Reference, options: Options) -> Describer:
+def describer_of(reference: Reference, options: Options) -> Describer:
+    """The describer that a reference was built with; raises :class:`MemorizationIndexError` where it is another one."""
     expected = reference.manifest["encoder"]
-    weights = options.weights or expected["weights"]
-    if expected["name"] == "hf:" and weights is None:
-        raise MemorizationIndexError(
-            "The reference does not say where its encoder's folder is; expected it to be named, so give --weights DIR."
-        )
-    describer = make_describer(expected["name"], weights, options.device, options.cache)
+    weights = options.weights
+    if expected["name"] != SPECTRAL and weights is None:
+        weights = recall_weights(expected["fingerprint"])
+        if weights is None:
+            raise MemorizationIndexError(
+                f"The reference was built with the encoder {expected['name']} ({expected['fingerprint']}), whose "
+                "weights are not where this machine last had them, if it had; expected them, so give --weights."
+            )
+    describer = make_describer(
+        expected["name"], weights, options.device, options.cache, expected["precision"] or "auto"
+    )
     if describer.fingerprint != expected["fingerprint"]:
         raise MemorizationIndexError(
             f"The reference was built with another {describer.name} encoder ({expected['fingerprint']}) than this one "
@@ -169,6 +185,7 @@ class _Retrieved:
     rows: NDArray[np.int64]
     views: NDArray[np.int64]
     agreement: NDArray[np.int64]
+    channel: NDArray[np.object_]
 
 
 def _retrieve(
@@ -194,6 +211,7 @@ def _retrieve(
                 np.concatenate([f.rows for f in found]),
                 np.concatenate([f.views for f in found]),
                 np.concatenate([f.agreement for f in found]),
+                np.concatenate([f.channel for f in found]),
             )
         )
         progress.advance()
@@ -208,6 +226,7 @@ class _Numbers:
     similarity: NDArray[np.float64]
     mi: NDArray[np.float64]
     p: NDArray[np.float64]
+    null_size: NDArray[np.int64]
     thresholds: Thresholds
 
     def is_flagged(self, index: int, pair: Pair) -> bool:
@@ -221,37 +240,50 @@ def _calibrate(reference: Reference, queries: Sequence[_Retrieved]) -> _Numbers:
     null = reference.null
     empty: NDArray[np.float64] = np.full(len(similarity), np.nan)
     mi = null.mi(similarity) if null.is_calibrated else empty
-    p = null.slice_p(similarity, reference.slice_position[nearest]) if null.is_calibrated else empty
-    return _Numbers(similarity, mi, p, Thresholds(**reference.manifest["calibration"]["thresholds"]))
+    p, size = empty, np.zeros(len(similarity), np.int64)
+    if null.is_calibrated:
+        p, size = null.slice_p(similarity, reference.slice_position[nearest])
+    return _Numbers(similarity, mi, p, size, Thresholds(**reference.manifest["calibration"]["thresholds"]))
 
 
 def _slice_table(
     reference: Reference, queries: Sequence[_Retrieved], pairs: Sequence[Pair | None], numbers: _Numbers
-) -> Columns:
+) -> tuple[Columns, dict[str, Any]]:
+    """The slices, and whether the null is right for those that are no copies (see ``generator.compared``)."""
     nearest = np.concatenate([q.rows[:, 0] for q in queries])
     mi, p = numbers.mi, numbers.p
     classes = [classify(pair, numbers.thresholds) for pair in pairs]
+    names = np.array([q.name for q in queries for _ in q.numbers], object)
+    bulk = np.array([c in (MatchClass.NOVEL, MatchClass.UNVERIFIED) for c in classes], bool)
+    generator = {"p_calibrated": None}
+    if reference.null.is_calibrated:
+        generator = compared(reference.null, numbers.similarity[bulk], names[bulk])
+    p_flags = p if generator["p_calibrated"] is not False else np.full(len(p), np.nan)
     # The verified candidate is the match; without verification it is the most similar training slice.
     rows = np.array([pair.row if pair else n for pair, n in zip(pairs, nearest, strict=True)], np.int64)
     matched = [reference.volumes[v] for v in reference.slice_volume[rows]]
-    return {
-        "volume": np.array([q.name for q in queries for _ in q.numbers], object),
+    columns = {
+        "volume": names,
         "plane": np.array([q.plane for q in queries for _ in q.numbers], object),
         "slice": np.concatenate([q.numbers for q in queries]),
         "similarity": numbers.similarity,
         "mi": mi,
         "oni": oni(mi),
         "p_value": p,
+        "null_size": numbers.null_size,
         "q_value": q_values(p),
         "match_subject": np.array([m.subject for m in matched], object),
         "match_volume": np.array([m.name for m in matched], object),
         "match_slice": reference.slice_number[rows],
         "match_class": np.array([str(c) for c in classes], object),
         "ncc": np.array([pair.match.ncc if pair else np.nan for pair in pairs]),
+        "part": np.array([pair.match.part if pair else np.nan for pair in pairs]),
         "transform": np.array([pair.match.describe() if pair else "" for pair in pairs], object),
         "layer_agreement": np.concatenate([q.agreement for q in queries]),
-        "flagged": np.array([is_flagged(c, float(one)) for c, one in zip(classes, p, strict=True)], bool),
+        "channel": np.concatenate([q.channel for q in queries]),
+        "flagged": np.array([is_flagged(c, float(one)) for c, one in zip(classes, p_flags, strict=True)], bool),
     }
+    return columns, generator
 
 
 def _alignments(slices: Columns, pairs: Sequence[Pair | None]) -> Columns:
@@ -286,13 +318,14 @@ def _agreement(queries: Sequence[_Retrieved], pairs: Sequence[Pair | None]) -> d
     return result
 
 
-def _volume_table(reference: Reference, queries: Sequence[_Retrieved], slices: Columns) -> Columns:
+def _volume_table(reference: Reference, queries: Sequence[_Retrieved], slices: Columns, p_calibrated: bool) -> Columns:
     rows = []
     start = 0
     for query in queries:
         part = slice(start, start + len(query.numbers))
         start = part.stop
-        rows.append(_volume_row(reference, query, {name: column[part] for name, column in slices.items()}))
+        own = {name: column[part] for name, column in slices.items()}
+        rows.append(_volume_row(reference, query, own, p_calibrated))
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     for name in ("volume", "path", "match_subject", "match_volume", "verdict"):
         columns[name] = columns[name].astype(object)
@@ -300,27 +333,35 @@ def _volume_table(reference: Reference, queries: Sequence[_Retrieved], slices: C
     return {name: columns[name] for name in VOLUME_COLUMNS}
 
 
-def _volume_row(reference: Reference, query: _Retrieved, own: Columns) -> dict[str, Any]:
-    count = len(query.numbers)
+def _volume_row(reference: Reference, query: _Retrieved, own: Columns, p_calibrated: bool) -> dict[str, Any]:
+    count, similarity = len(query.numbers), float(own["similarity"].max())
     calibrated = reference.null.is_calibrated
-    mi, p = np.nan, np.nan
-    if calibrated:
-        mi, p = reference.null.volume_mi_and_p(float(own["similarity"].max()), count)
-    flagged = own["flagged"]
+    numbers = reference.null.volume_numbers(similarity, count) if calibrated else VolumeNumbers()
+    flagged, classes = own["flagged"], [MatchClass(c) for c in own["match_class"]]
     subject, volume = _main_match(own, flagged)
+    matched = own["match_volume"] == volume
+    line = fitted(own["slice"][matched], own["match_slice"][matched])
+    trusted = calibrated and p_calibrated
     return {
         "volume": query.name,
         "path": query.path,
         "n_slices": count,
         "n_flagged": int(flagged.sum()),
+        "fraction_copied": float(np.mean([c in COPIED for c in classes])),
+        "similarity": similarity,
+        "null_mean": numbers.null_mean,
+        "null_deviation": numbers.null_deviation,
         "mi_max": float(own["mi"].max()),
-        "mi": mi,
-        "oni": float(oni(np.array(mi))),
-        "p_value": p,
+        "mi": numbers.mi,
+        "oni": float(oni(np.array(numbers.mi))),
+        "p_value": numbers.p,
         "match_subject": subject,
         "match_volume": volume,
         "agreement": float(np.mean(own["match_subject"] == subject)),
-        "verdict": str(verdict([MatchClass(c) for c in own["match_class"]], p, calibrated)),
+        "trajectory": line.on_line / count,
+        "match_first": line.first,
+        "match_last": line.last,
+        "verdict": str(verdict(classes, numbers.p if trusted else np.nan, trusted)),
     }
 
 
@@ -358,6 +399,8 @@ def _run(
         "seed": reference.manifest["seed"],
         "calibration": calibration,
         "controls": reference.manifest.get("controls"),
+        "power": reference.manifest.get("power"),
+        "null_from": reference.manifest.get("null_from", "training subjects left out"),
         "counts": {
             "volumes": len(volumes["volume"]),
             "slices": count,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from memorization_index.matching import Match
 from memorization_index.verification import CERTAIN_NCC, Pair
 
 #: Slices are flagged from this p-value on, whatever their class.
@@ -19,6 +20,10 @@ VOLUME_P = 0.05
 _ALTERED_DEVIATIONS = 4.0
 #: Bounds of that threshold, and its value where there is no null.
 _ALTERED_BOUNDS, _ALTERED_DEFAULT = (0.60, 0.95), 0.90
+#: The same for the best third of the foreground, which always agrees better than the whole.
+_PART_BOUNDS, _PART_DEFAULT = (0.90, 0.995), 0.98
+#: Fewer matches than this give no threshold.
+_ENOUGH = 50
 #: The copy threshold never lies above this.
 _COPY_AT_MOST = 0.995
 
@@ -34,6 +39,10 @@ class MatchClass(StrEnum):
     UNVERIFIED = ""
 
 
+#: Classes that say that a slice was copied.
+COPIED = (MatchClass.EXACT, MatchClass.COPY, MatchClass.ALTERED)
+
+
 class Verdict(StrEnum):
     """What is said of a volume."""
 
@@ -45,45 +54,75 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Thresholds:
-    """NCC from which on a match is a copy, and an altered copy, with where each comes from."""
+    """From where on a match is what, with where each threshold comes from.
+
+    ``copy_ncc``, ``altered_ncc``: NCC of copies and of altered copies; ``altered_part``: agreement of the best third
+    (``Match.part``) of a partial one; ``rescan_ncc``, ``rescan_in_place``: what a new scan of the same person does not
+    exceed (0: unknown, nothing is called *same anatomy*).
+    """
 
     copy_ncc: float = CERTAIN_NCC
     copy_source: str = "default"
     altered_ncc: float = _ALTERED_DEFAULT
+    altered_part: float = _PART_DEFAULT
     altered_source: str = "default"
+    rescan_ncc: float = 0.0
+    rescan_in_place: float = 0.0
+    rescan_source: str = "none"
 
     @classmethod
-    def from_null(cls, ncc: NDArray[np.float64]) -> Thresholds:
-        """Take thresholds from the NCC ``(k,)`` of the null's matches between different subjects.
+    def from_null(cls, null: Sequence[Match], rescans: Sequence[Match] = ()) -> Thresholds:
+        """Take thresholds from the null's matches between different subjects and from simulated rescans.
 
         Altered copy: mean plus four standard deviations of Fisher's z = artanh(NCC), which is close to normal. Copy:
-        the default, or that where it lies higher.
+        the default, or that where it lies higher. Rescans: their 99th percentile.
         """
-        if len(ncc) < 50:
-            return cls()
-        z = np.arctanh(np.clip(ncc, -0.999, 0.999))
-        beyond_null = float(np.tanh(z.mean() + _ALTERED_DEVIATIONS * z.std()))
-        low, high = _ALTERED_BOUNDS
-        source = f"null of {len(ncc)} matches"
-        # Smooth anatomy agrees by chance: there the copy threshold rises too.
-        copy = min(max(CERTAIN_NCC, beyond_null), _COPY_AT_MOST)
-        return cls(copy, source if copy > CERTAIN_NCC else "default", min(max(beyond_null, low), high), source)
+        given: dict[str, Any] = {}
+        if len(null) >= _ENOUGH:
+            beyond = _beyond([m.ncc for m in null])
+            # Smooth anatomy agrees by chance: there the copy threshold rises too.
+            copy = min(max(CERTAIN_NCC, beyond), _COPY_AT_MOST)
+            source = f"null of {len(null)} matches"
+            given |= {
+                "copy_ncc": copy,
+                "copy_source": source if copy > CERTAIN_NCC else "default",
+                "altered_ncc": float(np.clip(beyond, *_ALTERED_BOUNDS)),
+                "altered_part": float(np.clip(_beyond([m.part for m in null]), *_PART_BOUNDS)),
+                "altered_source": source,
+            }
+        if len(rescans) >= _ENOUGH:
+            given |= {
+                "rescan_ncc": float(np.quantile([m.ncc for m in rescans], 0.99)),
+                "rescan_in_place": float(np.quantile([m.in_place for m in rescans], 0.99)),
+                "rescan_source": f"{len(rescans)} simulated rescans",
+            }
+        return cls(**given)
+
+
+def _beyond(agreement: Sequence[float]) -> float:
+    z = np.arctanh(np.clip(agreement, -0.999, 0.999))
+    return float(np.tanh(z.mean() + _ALTERED_DEVIATIONS * z.std()))
 
 
 def classify(pair: Pair | None, thresholds: Thresholds) -> MatchClass:
     """The class of one verified match; empty where the training image could not be had."""
     if pair is None:
         return MatchClass.UNVERIFIED
-    if pair.match.is_exact:
+    found = pair.match
+    if found.is_exact:
         return MatchClass.EXACT
-    if pair.match.ncc >= thresholds.copy_ncc:
-        return MatchClass.COPY
-    return MatchClass.ALTERED if pair.match.ncc >= thresholds.altered_ncc else MatchClass.NOVEL
+    is_altered = found.ncc >= thresholds.altered_ncc or found.part >= thresholds.altered_part
+    if not is_altered:
+        return MatchClass.NOVEL
+    could_be_rescan = found.ncc <= thresholds.rescan_ncc and found.in_place <= thresholds.rescan_in_place
+    if could_be_rescan and found.ncc >= thresholds.altered_ncc and found.lies_like_a_rescan:
+        return MatchClass.SAME_ANATOMY
+    return MatchClass.COPY if found.ncc >= thresholds.copy_ncc else MatchClass.ALTERED
 
 
 def is_flagged(match_class: MatchClass, p: float) -> bool:
     """Whether a slice is flagged: a copy of any kind, or p ≤ .01 (NaN p: by class alone)."""
-    return match_class in (MatchClass.EXACT, MatchClass.COPY, MatchClass.ALTERED) or p <= FLAG_P
+    return match_class in COPIED or p <= FLAG_P
 
 
 def verdict(classes: Sequence[MatchClass], volume_p: float, calibrated: bool) -> Verdict:
@@ -93,7 +132,7 @@ def verdict(classes: Sequence[MatchClass], volume_p: float, calibrated: bool) ->
     altered = MatchClass.ALTERED in classes
     if volume_p <= VOLUME_P:
         return Verdict.COPY if altered else Verdict.SUSPICIOUS
-    if altered:
+    if altered or MatchClass.SAME_ANATOMY in classes:
         return Verdict.SUSPICIOUS
     verified = any(c is not MatchClass.UNVERIFIED for c in classes)
     return Verdict.NO_EVIDENCE if calibrated and verified else Verdict.UNCALIBRATED

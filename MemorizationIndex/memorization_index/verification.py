@@ -108,11 +108,13 @@ def below(root: Path, original: Path) -> Path:
     windows = PureWindowsPath(str(original))
     pure = windows if windows.drive else original
     parts = pure.parts[1:] if pure.anchor else pure.parts
+    # A reference of somebody else must not lead out of the folder.
+    parts = tuple(part for part in parts if part != "..")
     for start in range(len(parts)):
         candidate = root.joinpath(*parts[start:])
         if candidate.is_file():
             return candidate
-    return root / pure.name
+    return root / (parts[-1] if parts else "")
 
 
 @dataclass(frozen=True)

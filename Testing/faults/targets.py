@@ -95,7 +95,7 @@ def open_bundle(folder: Path, number: int) -> None:
     if reference.null.is_calibrated:
         reference.null.mi(similarity)
         reference.null.slice_p(similarity, np.array([0.5]))
-        reference.null.volume_mi_and_p(0.5, 3)
+        reference.null.volume_numbers(0.5, 3)
 
 
 def open_result(folder: Path, number: int) -> None:

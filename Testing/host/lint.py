@@ -94,11 +94,12 @@ class _Visitor(ast.NodeVisitor):
     def _check_member(self, node, cls, member):
         kind = inspect.getattr_static(cls, member, None)
         called = isinstance(node.parent, ast.Call) and node.parent.func is node
+        isProperty = isinstance(kind, (property, QtCore.Property))  # the latter is callable, as a decorator
         if kind is None:
             self._find(node, f"{cls.__name__} has no {member}")
-        elif isinstance(kind, (property, QtCore.Property)) and called:
+        elif isProperty and called:
             self._find(node, f"{cls.__name__}.{member} is a property in PythonQt; leave the parentheses out")
-        elif callable(kind) and isinstance(node.ctx, ast.Store):
+        elif callable(kind) and not isProperty and isinstance(node.ctx, ast.Store):
             self._find(node, f"{cls.__name__}.{member} is a method; it cannot be set")
 
     def visit_Call(self, node):

@@ -10,7 +10,7 @@ import sys
 import types
 
 import shiboken6
-from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+from PySide6 import QtCore, QtGui, QtTest, QtUiTools, QtWidgets
 
 # Overloads that Qt 6 no longer has: connecting to them in Slicer fails, so it must fail here.
 _GONE = {"currentIndexChanged(QString)", "activated(QString)", "valueChanged(QString)", "highlighted(QString)"}
@@ -152,6 +152,7 @@ def install(loader):
             if name.startswith("Q") and name not in ("QtCore", "QtGui", "QtWidgets"):
                 setattr(qt, name, getattr(module, name))
     qt.QUiLoader = loader
+    qt.QTest = QtTest.QTest
     sys.modules["qt"] = qt
     assert QtUiTools  # imported here so that its classes are patched with the rest
     return qt

@@ -4,6 +4,7 @@ Stands in for qSlicerLayoutManager, qMRMLSliceWidget and qMRMLSliceView. Layouts
 a view exists while its node does, and is shown while the layout shows it. Views of other kinds are not made.
 """
 
+import shiboken6
 import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -150,8 +151,16 @@ class qMRMLSliceView(Strict, QtWidgets.QWidget):
             subject.RemoveObserver(tag)
         self._style.SetInteractor(None)
         self._managers.SetMRMLDisplayableNode(None)
+        self._style.SetSliceLogic(None)
+        self._style.SetDisplayableManagers(None)
         self._mapper.SetInputConnection(None)
         self._window.Finalize()
+        self._window.SetInteractor(None)
+        self._interactor.SetRenderWindow(None)
+        self._interactor.SetInteractorStyle(None)
+        self._managers = self._style = self._interactor = self._window = self._mapper = self._picture = None
+        self._annotation = self._logic = None
+        self._renderers, self._tags = [], []
 
 
 class qMRMLSliceWidget(Strict, QtWidgets.QWidget):
@@ -187,6 +196,7 @@ class qMRMLSliceWidget(Strict, QtWidgets.QWidget):
         self._logic.DeleteSliceModel()
         slicer.app.applicationLogic().GetSliceLogics().RemoveItem(self._logic)
         self._logic.SetMRMLScene(None)
+        self._logic = self._view = None
 
 
 class qSlicerLayoutManager(Strict, QtCore.QObject):
@@ -240,6 +250,7 @@ class qSlicerLayoutManager(Strict, QtCore.QObject):
             self._refreshing = True
             self._update()
             self._refreshing = False
+            self._tell()
 
     def _update(self):
         present = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
@@ -247,7 +258,7 @@ class qSlicerLayoutManager(Strict, QtCore.QObject):
             widget = self._widgets.pop(name)
             widget._release()
             widget.setParent(None)
-            widget.deleteLater()
+            shiboken6.delete(widget)  # deleteLater() waits for an event loop that tests do not run
         shown = self._logic.GetViewNodes()
         shown = [shown.GetItemAsObject(i) for i in range(shown.GetNumberOfItems())]
         for name, node in present.items():
@@ -256,6 +267,8 @@ class qSlicerLayoutManager(Strict, QtCore.QObject):
                 self._viewport.layout().addWidget(self._widgets[name])
             if name in self._widgets:
                 self._widgets[name].setVisible(node in shown)
+
+    def _tell(self):
         arrangement = self._logic.GetLayoutNode().GetViewArrangement()
         if arrangement != self._arrangement:
             self._arrangement = arrangement

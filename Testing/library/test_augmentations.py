@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from memorization_index.augmentations import AUGMENTATIONS, PUBLISHED, augment_volume
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.evaluation.augmentations import AUGMENTATIONS, PUBLISHED, augment_volume
 from PIL import Image
 from scipy import ndimage
 

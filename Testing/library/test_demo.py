@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
+from memorization_index.augmentations import PUBLISHED
 from memorization_index.demo import run_demo, table
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.evaluation.augmentations import PUBLISHED
 from memorization_index.evaluation.cohorts import read_demo_volume
 
 

@@ -4,15 +4,17 @@ import itertools
 
 import numpy as np
 import pytest
-from memorization_index import MemorizationDetector, MemorizationIndexError, layout, spectral
+from memorization_index import MemorizationDetector, MemorizationIndexError, layout, rescans, spectral
 from memorization_index.calibration import Null, oni, q_values
-from memorization_index.channels import pooled, viewed
-from memorization_index.evaluation.statistics import auc, subject_interval
-from memorization_index.matching import agreement_map, match
+from memorization_index.channels import pooled, projected, viewed
+from memorization_index.generator import compared
+from memorization_index.matching import Match, agreement_map, match
 from memorization_index.neighbors import Index
-from memorization_index.retrieval import channel_scales, rescaled
 from memorization_index.spectral import View
-from memorization_index.verdicts import MatchClass, Thresholds, Verdict, is_flagged, verdict
+from memorization_index.statistics import auc, subject_interval
+from memorization_index.trajectory import Trajectory, fitted
+from memorization_index.verdicts import MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
+from memorization_index.verification import Pair
 from memorization_index.whitening import Moments, Whitening, merged
 from scipy import ndimage
 
@@ -100,11 +102,10 @@ def test_parts_agree_where_a_part_was_copied():
 # Whitening and search ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cells", [1, 4])
-def test_merged_moments_equal_those_of_all_data_in_any_order(cells):
+def test_merged_moments_equal_those_of_all_data_in_any_order():
     data = np.random.default_rng(0).normal(3, 2, size=(90, 12))
-    parts = [Moments.of(data[rows], cells) for rows in (slice(0, 7), slice(7, 60), slice(60, 60), slice(60, 90))]
-    whole = Moments.of(data, cells)
+    parts = [Moments.of(data[rows]) for rows in (slice(0, 7), slice(7, 60), slice(60, 60), slice(60, 90))]
+    whole = Moments.of(data)
     for order in itertools.permutations(parts):
         together = merged(order)
         assert together.count == 90
@@ -114,8 +115,8 @@ def test_merged_moments_equal_those_of_all_data_in_any_order(cells):
 
 def test_subtracting_a_part_of_the_moments_gives_those_of_the_rest():
     data = np.random.default_rng(4).normal(2, 3, size=(60, 8))
-    rest = Moments.of(data, 2) - Moments.of(data[:25], 2)
-    expected = Moments.of(data[25:], 2)
+    rest = Moments.of(data) - Moments.of(data[:25])
+    expected = Moments.of(data[25:])
     assert rest.count == expected.count
     np.testing.assert_allclose(rest.mean, expected.mean, rtol=1e-10)
     np.testing.assert_allclose(rest.second, expected.second, rtol=1e-9)
@@ -146,14 +147,25 @@ def test_search_finds_distinct_rows_over_views_and_leaves_out_what_is_excluded()
     assert not {7, 3} & set(Index(bank).search(queries, 3, excluded).row.ravel())
 
 
-def test_scales_bring_nulls_together_and_leave_exact_copies_at_one():
-    rng = np.random.default_rng(4)
-    null = {"a": rng.uniform(0.1, 0.5, 500).astype(np.float32), "b": rng.uniform(0.7, 0.9, 500).astype(np.float32)}
-    scales = channel_scales(null)
-    tops = [np.quantile(rescaled(values, scales[c]), 0.95) for c, values in null.items()]
-    assert scales["a"] == 1
-    assert tops[0] == pytest.approx(tops[1], abs=1e-3)
-    assert rescaled(np.ones(1, np.float32), scales["b"])[0] == 1
+def test_projection_keeps_short_features_and_the_angles_of_long_ones():
+    rng = np.random.default_rng(5)
+    short, long = rng.normal(size=(3, 1024)).astype(np.float32), rng.normal(size=(40, 12288)).astype(np.float32)
+    long[20:] = long[:20] + 0.5 * long[20:]
+    assert projected(short) is short
+    found = projected(long)
+    assert found.shape == (40, 1024)
+
+    def cosines(x):
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        return unit @ unit.T
+
+    difference = cosines(found) - cosines(long)
+    assert np.abs(difference).max() < 5 / 32  # five standard deviations
+    assert np.sqrt(np.mean(np.square(difference))) < 1.1 / 32
+    # The same on every machine: these are bits of SHAKE-256.
+    assert projected(np.eye(2048, dtype=np.float32)[:1])[0, :8].tolist() == [
+        v / 32 for v in (-1, 1, 1, 1, -1, -1, 1, -1)
+    ]
 
 
 def test_pooling_over_cells_keeps_the_layout():
@@ -178,7 +190,7 @@ def null_of(similarity, subject, volume=None):
 
 def test_p_counts_the_null_from_above_and_mi_uses_its_mean_and_deviation():
     null = null_of([0.1, 0.2, 0.3, 0.4, 0.5], range(5))
-    assert null.slice_p(np.array([0.05, 0.3, 0.6]), np.zeros(3)).tolist() == pytest.approx([1, 4 / 6, 1 / 6])
+    assert null.slice_p(np.array([0.05, 0.3, 0.6]), np.zeros(3))[0].tolist() == pytest.approx([1, 4 / 6, 1 / 6])
     mi = null.mi(np.array([0.3, 0.5]))
     assert mi.tolist() == pytest.approx([0, 0.2 / np.sqrt(0.02 + 1e-8)])
     assert oni(mi).tolist() == pytest.approx([0, -np.tanh(mi[1])])
@@ -191,7 +203,7 @@ def test_a_volume_is_compared_with_maxima_over_as_many_slices():
     assert weights.sum() == pytest.approx(1)
     brute = [max(chosen) for person in range(6) for chosen in itertools.combinations(similarity[subject == person], 3)]
     assert float(weights @ values) == pytest.approx(np.mean(brute))
-    _, p = null_of(similarity, subject).volume_mi_and_p(0.9, 3)
+    p = null_of(similarity, subject).volume_numbers(0.9, 3).p
     assert p == pytest.approx((1 + 6 * np.mean(np.array(brute) >= 0.9)) / 7)
 
 
@@ -202,7 +214,7 @@ def test_volume_p_is_uniform_for_new_people():
         person = rng.normal(size=40)  # slices of one person are alike
         similarity = np.repeat(person, 12) + 0.5 * rng.normal(size=480)
         null = null_of(similarity[:468], np.repeat(np.arange(39), 12))
-        p.append(null.volume_mi_and_p(similarity[468:].max(), 12)[1])
+        p.append(null.volume_numbers(similarity[468:].max(), 12).p)
     assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.05)
     assert np.mean(p) == pytest.approx(0.5, abs=0.06)
 
@@ -272,12 +284,85 @@ def test_verdicts_follow_classes_and_the_volume_p():
     assert not is_flagged(novel, nan)
 
 
+def a_match(**changed) -> Match:
+    """A match without any change of geometry."""
+    plain = {"candidate": 0, "ncc": 0.5, "part": 0.7, "mirrored": False, "quarters": 0, "matrix": np.eye(2)}
+    return Match(**{**plain, "shift": np.zeros(2), "pixel_correlation": 0.5, "in_place": 0.1, **changed})
+
+
+def matches(ncc) -> list[Match]:
+    return [a_match(ncc=float(one), part=float(one)) for one in ncc]
+
+
+def turn(degrees: float) -> np.ndarray:
+    angle = np.radians(degrees)
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"ncc": 1.0, "pixel_correlation": 0.9999}, MatchClass.EXACT),
+        ({"ncc": 0.999, "in_place": 0.95}, MatchClass.COPY),
+        ({"ncc": 0.96, "in_place": 0.95}, MatchClass.ALTERED),  # noise of the first scan is still there
+        ({"ncc": 0.96}, MatchClass.SAME_ANATOMY),
+        ({"ncc": 0.975, "shift": np.array([0.02, 0.0])}, MatchClass.SAME_ANATOMY),
+        ({"ncc": 0.96, "mirrored": True}, MatchClass.ALTERED),  # nobody is scanned mirrored
+        ({"ncc": 0.96, "matrix": turn(8)}, MatchClass.ALTERED),
+        ({"ncc": 0.96, "matrix": 1.1 * np.eye(2)}, MatchClass.ALTERED),
+        ({"ncc": 0.6, "part": 0.999}, MatchClass.ALTERED),  # a part was copied
+        ({"ncc": 0.6, "part": 0.9}, MatchClass.NOVEL),
+    ],
+)
+def test_classes(changed, expected):
+    thresholds = Thresholds(0.97, "", 0.9, 0.98, "", rescan_ncc=0.98, rescan_in_place=0.8)
+    assert classify(Pair(0, a_match(**changed)), thresholds) == expected
+
+
+def test_a_simulated_rescan_is_the_same_anatomy_and_a_noisy_copy_is_not():
+    images = [picture(seed) for seed in range(60)]
+    again = rescans.matches([(image, None) for image in images], seed=0)
+    strangers = [match(images[i], [(images[i + 1], View())]) for i in range(59)]
+    thresholds = Thresholds.from_null(strangers, again)
+    classes = {classify(Pair(0, one), thresholds) for one in rescans.matches([(i, None) for i in images[:20]], seed=1)}
+    assert MatchClass.NOVEL not in classes
+    noisy = (np.clip(i + 0.01 * np.random.default_rng(0).normal(size=i.shape), 0, 1) for i in images[:20])
+    copies = [match(q.astype(np.float32), [(i, View())]) for q, i in zip(noisy, images[:20], strict=True)]
+    assert {classify(Pair(0, one), thresholds) for one in copies} <= {MatchClass.EXACT, MatchClass.COPY}
+    assert auc(np.array([m.in_place for m in copies]), np.array([m.in_place for m in again])) >= 0.98
+
+
+def test_slices_on_a_line_through_one_volume_are_a_trajectory():
+    slices = np.arange(20)
+    matched = 3 + slices.copy()
+    matched[[2, 9, 15]] = (40, 1, 33)
+    found = fitted(slices, matched)
+    assert (found.on_line, found.first, found.last) == (17, 3, 22)
+    assert fitted(slices, matched[::-1]).on_line == 17  # an upside-down copy
+    assert fitted(slices, np.full(20, 7)) == Trajectory()
+    assert fitted(slices, np.random.default_rng(1).integers(0, 90, 20)).on_line < 8
+    assert fitted(slices[:2], matched[:2]) == Trajectory()
+
+
+def test_a_generator_closer_to_the_training_set_than_new_people_is_noticed():
+    rng = np.random.default_rng(2)
+    null = null_of(rng.normal(0.4, 0.05, 600), np.repeat(np.arange(60), 10))
+    names = [f"v{i // 10}" for i in range(200)]
+    typical = compared(null, rng.normal(0.4, 0.05, 200), names)
+    assert typical["p_calibrated"] is True
+    assert abs(typical["shift"]) < 0.4
+    closer = compared(null, rng.normal(0.48, 0.05, 200), names)
+    assert closer["p_calibrated"] is False
+    assert closer["ks_p"] < 0.001
+    assert compared(null, rng.normal(0.5, 0.05, 9), names[:9])["p_calibrated"] is None
+
+
 def test_thresholds_rise_where_different_people_agree_by_chance():
-    assert Thresholds.from_null(np.full(10, 0.5)) == Thresholds()
-    ordinary = Thresholds.from_null(np.random.default_rng(8).normal(0.5, 0.1, 500))
+    assert Thresholds.from_null(matches(np.full(10, 0.5))) == Thresholds()
+    ordinary = Thresholds.from_null(matches(np.random.default_rng(8).normal(0.5, 0.1, 500)))
     assert ordinary.copy_ncc == 0.97
     assert 0.6 < ordinary.altered_ncc < 0.97
-    smooth = Thresholds.from_null(np.tanh(np.random.default_rng(9).normal(1.5, 0.3, 500)))
+    smooth = Thresholds.from_null(matches(np.tanh(np.random.default_rng(9).normal(1.5, 0.3, 500))))
     assert 0.97 < smooth.copy_ncc <= 0.995
 
 

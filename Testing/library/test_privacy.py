@@ -129,6 +129,7 @@ def npz(text: str) -> bytes:
         b'<img src="data:image/png;base64,' + base64.b64encode(png(PATIENT)) + b'">',
         zipped("scene.mrml", zipped("inner.txt", PATIENT.encode())),
         zipped(f"{PATIENT}.txt", b""),
+        zipped("scene.mrml", b'<Text text="' + base64.b64encode(zipped("run.json", PATIENT.encode())) + b'"/>'),
         npz(PATIENT),
         b"NRRD0004\nencoding: gzip\n\n" + gzip.compress(PATIENT.encode()),
         b"%PDF-1.7\n1 0 obj\nstream\n" + zlib.compress(PATIENT.encode()) + b"\nendstream",
@@ -147,7 +148,7 @@ def test_search_looks_at_names(tmp_path: Path) -> None:
 
 def test_search_finds_identifiers_where_nothing_hides_them(home: SimpleNamespace, tmp_path: Path) -> None:
     """The same training set without --pseudonymize: what the next tests look for is there to be found."""
-    assert main(["build", str(home.training), "--out", str(tmp_path / "open")]) == 0
+    assert main(["build", str(home.training), "--out", str(tmp_path / "open"), "--power", "none"]) == 0
     found = leaks([tmp_path / "open"], forbidden(home))
     for text in (WARD, PATIENT, RECORD, DICOM_ID):
         assert any(text in line for line in found)
@@ -188,8 +189,22 @@ def test_pdf_names_nobody(home: SimpleNamespace, away: Path, tmp_path: Path) -> 
     assert leaks([tmp_path / "r" / "report.pdf"], forbidden(home)) == []
 
 
+def test_structured_reports_name_nobody(home: SimpleNamespace, away: Path, tmp_path: Path) -> None:
+    """In made-up studies nothing is named; in the study of a DICOM query its own header is, and nothing else."""
+    pytest.importorskip("highdicom", reason="needs the extra 'dicom'")
+    arguments = ["--training-root", home.training, "--key", home.key, "--pseudonymize"]
+    assert main([str(a) for a in ("score", away, home.queries, "--out", tmp_path / "r", *arguments)]) == 0
+    assert main(["report", str(tmp_path / "r"), "--dicom-sr", str(tmp_path / "sr")]) == 0
+    assert leaks([tmp_path / "sr"], forbidden(home)) == []
+    asked = ["--dicom-sr", tmp_path / "own", "--queries", home.queries, "--key", home.key]
+    assert main(["report", *map(str, (tmp_path / "r", *asked))]) == 0
+    found = leaks([tmp_path / "own"], forbidden(home))
+    assert found
+    assert all(DICOM_ID in line or "Richard" in line for line in found)
+
+
 def test_open_reference_scored_with_pseudonyms_names_nobody(home: SimpleNamespace, tmp_path: Path) -> None:
-    reference = Reference.build(home.training)
+    reference = Reference.build(home.training, power="none")
     scores = reference.score(home.queries)
     key = Key.load(home.key)
     scores.write(tmp_path / "result", key=key)
@@ -224,6 +239,34 @@ def test_key_and_lists_stay_home(home: SimpleNamespace) -> None:
         *(f"sub-{PATIENT}{x}" for x in (0, 1, 2, 3, "x")), DICOM_ID
     }  # fmt: skip
     assert all((home.training / names[row["volume"]]).exists() for row in rows)
+
+
+def test_encoder_is_not_named_by_its_place(home: SimpleNamespace, tmp_path: Path, capsys) -> None:
+    """Folders of Hugging Face models lie where their owner lives; who scores says where theirs is."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'torch'")
+    folder = home.folder / RECORD / "model"
+    size = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    transformers.ViTModel(transformers.ViTConfig(**size, image_size=32, patch_size=16)).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 32, "width": 32}}))
+    training = tmp_path / "training"
+    for subject in range(2):
+        phantoms.write(training / f"{subject}.nii.gz", phantoms.anatomy(subject)[4:6])
+    out = tmp_path / "reference"
+    arguments = ["build", training, "--out", out, "--encoder", f"hf:{folder}", "--pseudonymize", "--device", "cpu"]
+    assert main([str(a) for a in arguments]) == 0
+    assert leaks([out], IDENTIFIERS) == []
+    manifest = json.loads((out / "manifest.json").read_text())
+    weights = (folder / "model.safetensors").read_bytes()
+    expected = hashlib.sha256(f"{hashlib.sha256(weights).hexdigest()}  model.safetensors\n".encode()).hexdigest()
+    assert manifest["encoder"]["weights_sha256"] == expected
+
+    score = ["score", out, training, "--out", tmp_path / "result", "--training-root", training]
+    score += ["--key", tmp_path / "reference.key", "--device", "cpu"]
+    assert main([str(a) for a in score]) == 2
+    assert "give --weights DIR" in capsys.readouterr().err
+    assert main([str(a) for a in (*score, "--weights", folder)]) == 0
+    assert set(Scores.read(tmp_path / "result").slices["match_class"]) == {"exact"}
+    assert leaks([tmp_path / "result"], IDENTIFIERS) == []
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -312,7 +355,7 @@ def test_two_keys_give_different_names_and_the_same_key_the_same(tiny, tmp_path:
     names = []
     for key in ("one", "one", "two"):
         out = tmp_path / f"{key}-{len(names)}"
-        arguments = ["build", tiny.training, "--out", out, "--key", tmp_path / key]
+        arguments = ["build", tiny.training, "--out", out, "--key", tmp_path / key, "--power", "none"]
         assert main([str(a) for a in arguments]) == 0
         with (out / "volumes.csv").open(encoding="utf-8", newline="") as stream:
             names.append([(row["volume"], row["subject"], row["fingerprint"]) for row in csv.DictReader(stream)])
@@ -332,7 +375,10 @@ def test_named_reference_has_no_links(tiny, home: SimpleNamespace) -> None:
 def test_thumbnails_only_where_asked(tiny, home: SimpleNamespace, tmp_path: Path) -> None:
     assert not (tiny.reference / "thumbnails.npy").exists()
     assert Reference.open(tiny.reference).thumbnails is None
-    assert main(["build", str(tiny.training), "--out", str(tmp_path / "full"), "--thumbnails", "full"]) == 0
+    assert (
+        main(["build", str(tiny.training), "--out", str(tmp_path / "full"), "--thumbnails", "full", "--power", "none"])
+        == 0
+    )
     full, blurred = Reference.open(tmp_path / "full"), Reference.open(home.reference)
     assert full.thumbnails.shape == (9, 64, 64)
     assert blurred.thumbnails.shape == (36, 64, 64)
@@ -348,7 +394,7 @@ def test_thumbnails_only_where_asked(tiny, home: SimpleNamespace, tmp_path: Path
 
 
 def test_blurred_thumbnails_have_no_fine_detail(home: SimpleNamespace, tmp_path: Path) -> None:
-    sharp = Reference.build(home.training, tmp_path / "sharp", thumbnails="full").thumbnails.astype(float)
+    sharp = Reference.build(home.training, tmp_path / "sharp", thumbnails="full", power="none").thumbnails.astype(float)
     blurred = Reference.open(home.reference).thumbnails.astype(float)
     fine = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64))) > 0.15
     energy = [float(np.square(np.abs(np.fft.fft2(images)[:, fine])).sum()) for images in (sharp, blurred)]

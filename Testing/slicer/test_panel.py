@@ -6,44 +6,17 @@ from pathlib import Path
 
 import qt
 import slicer
-from testsupport import NEW, TRAINING, SceneTestCase, addVolume, sharedReference, waitUntil
+from panelsupport import MODULE, PanelTestCase
+from testsupport import NEW, TRAINING, addVolume, sharedReference, waitUntil
 
-MODULE = "MemorizationIndex"
 
-
-class PanelTestCase(SceneTestCase):
+class RunPanelTestCase(PanelTestCase):
     def setUp(self):
-        super().setUp()
         self.reference = sharedReference() / "reference"
-        slicer.mrmlScene.Clear(0)
-        self.widget = slicer.util.getModuleWidget(MODULE)
-        self.widget.enter()
-        self.addCleanup(self.leave)
-        self.use(self.widget)
-
-    def use(self, widget):
-        self.widget, self.logic = widget, widget.logic
-        self.form = slicer.util.findChild(widget.parent, MODULE)
-        self.ui = slicer.util.childWidgetVariables(self.form)
-
-    def leave(self):
-        self.logic.stop()
-        self.logic.wait()
-
-    def check(self, selector, *nodes):
-        for node in nodes:
-            selector.setCheckState(node, qt.Qt.Checked)
-
-    def row(self, number, columns=(0, 1)):
-        """Texts of the worklist."""
-        return [self.ui.worklistTable.item(number, column).text() for column in columns]
-
-    def click(self, button):
-        self.assertTrue(button.enabled, f"{button.name} is not enabled")
-        button.click()
+        super().setUp()
 
 
-class RunTest(PanelTestCase):
+class RunTest(RunPanelTestCase):
     def test_nothing_to_do_in_an_empty_scene(self):
         for button in (self.ui.applyButton, self.ui.buildButton, self.ui.loadMatchButton):
             self.assertFalse(button.enabled, button.name)
@@ -60,6 +33,7 @@ class RunTest(PanelTestCase):
             slicer.app.processEvents()
             texts.add(self.ui.statusLabel.text)
             values.add((self.ui.progressBar.value, self.ui.progressBar.maximum))
+        slicer.app.processEvents()
         self.assertEqual(self.ui.statusLabel.text, "Done.")
         self.assertTrue(any(" of " in text for text in texts), texts)
         self.assertTrue(any(0 < value == maximum for value, maximum in values), values)
@@ -106,7 +80,7 @@ class RunTest(PanelTestCase):
         self.assertEqual(self.ui.applyButton.text, "Apply")
 
 
-class SceneTest(PanelTestCase):
+class SceneTest(RunPanelTestCase):
     def test_choices_are_kept_in_the_scene_and_shown_again(self):
         first, second = addVolume(NEW, "first"), addVolume(NEW, "second")
         self.ui.planeSelector.setCurrentText("coronal")
@@ -160,7 +134,7 @@ class SceneTest(PanelTestCase):
         self.assertTrue(self.ui.applyButton.enabled)
 
 
-class LifeTest(PanelTestCase):
+class LifeTest(RunPanelTestCase):
     def test_reload_takes_up_changes_and_leaves_nothing_of_the_old(self):
         old, oldLibrary = self.widget.panel, sys.modules["MemorizationIndexLib.Widget"]
         self.widget.onReload()

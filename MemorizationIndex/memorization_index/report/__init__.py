@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from memorization_index.errors import MemorizationIndexError
 from memorization_index.report import method
 from memorization_index.report.decisions import FILE, Decision, read_decisions, summary
 from memorization_index.report.markup import STYLE
@@ -45,10 +46,11 @@ def report(scores: Scores, decisions: Sequence[Decision] = ()) -> str:
 
 
 def write_report(scores: Scores, path: Path, decisions: Sequence[Decision] = ()) -> None:
-    """Write the report of a result as HTML, beside its place, and move it there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(report(scores, decisions), encoding="utf-8", newline="\n")
-    os.replace(beside, path)
+    """Write the report of a result as HTML.
+
+    Raises :class:`MemorizationIndexError` where the result lacks something, as one that was made by hand may.
+    """
+    _write(path, _whole(scores, path, decisions).encode())
 
 
 def write_pdf(scores: Scores, path: Path, decisions: Sequence[Decision] = ()) -> None:
@@ -58,7 +60,21 @@ def write_pdf(scores: Scores, path: Path, decisions: Sequence[Decision] = ()) ->
     """
     from memorization_index.report.pdf import pdf
 
-    content = pdf(report(scores, decisions))
+    _write(path, pdf(_whole(scores, path, decisions)))
+
+
+def _whole(scores: Scores, path: Path, decisions: Sequence[Decision]) -> str:
+    try:
+        return report(scores, decisions)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise MemorizationIndexError(
+            f"{path.parent}: its parts do not fit each other ({type(error).__name__}: {error}); expected what "
+            f"'memorization-index score' wrote, so score again."
+        ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write beside a place and move there."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_bytes(content)
     os.replace(beside, path)

@@ -55,7 +55,7 @@ def read_decisions(path: Path) -> list[Decision]:
 def of_volume(decisions: Sequence[Decision], volume: str) -> list[Decision]:
     """The decisions on a volume and its slices, the volume's first."""
     own = [d for d in decisions if d.volume == volume]
-    return sorted(own, key=lambda d: (d.slice != "", int(d.slice) if d.slice.isdigit() else 0))
+    return sorted(own, key=lambda d: (d.slice != "", len(d.slice), d.slice))  # text of any kind, numbers in order
 
 
 def summary(decisions: Sequence[Decision], volumes: Sequence[str]) -> str:

@@ -1,0 +1,40 @@
+"""A second node for the voxels of a training volume, laid on the synthetic volume; the user's node stays as it is."""
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from .VolumeWriter import worldMatrix
+
+
+class DisplayCopy:
+    """Shows a volume node's voxels (not copied) under a transform and with a window of its own; not saved."""
+
+    def __init__(self, volumeNode):
+        scene = slicer.mrmlScene
+        self.affine = slicer.util.arrayFromVTKMatrix(worldMatrix(volumeNode, volumeNode.GetName()))
+        name = _("{volume} (aligned)").format(volume=volumeNode.GetName())
+        self.node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        self.transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+        self.node.SetIJKToRASMatrix(worldMatrix(volumeNode, volumeNode.GetName()))
+        self.node.SetAndObserveImageData(volumeNode.GetImageData())
+        self.node.SetAndObserveTransformNodeID(self.transform.GetID())
+        self.node.CreateDefaultDisplayNodes()
+        self.display = self.node.GetDisplayNode()
+        own = volumeNode.GetDisplayNode()
+        if own is not None:
+            self.display.SetAutoWindowLevel(False)
+            self.display.SetWindowLevel(own.GetWindow(), own.GetLevel())
+        for temporary in (self.node, self.transform, self.display):
+            temporary.SetSaveWithScene(False)
+            temporary.SetHideFromEditors(True)
+
+    def place(self, toVolume):
+        """Lay the point ``toVolume @ x`` of the volume on the point x of the world (4 × 4)."""
+        slicer.util.updateTransformMatrixFromArray(self.transform, np.linalg.inv(toVolume))
+
+    def cleanup(self):
+        """Remove the nodes."""
+        for node in (self.node, self.display, self.transform):
+            if slicer.mrmlScene.IsNodePresent(node):
+                slicer.mrmlScene.RemoveNode(node)

@@ -1,0 +1,46 @@
+"""Is the null right for this generator? Generated images are not exchangeable with scans (METHOD §3.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index.calibration import Null
+
+#: Fewer volumes, or slices, that are no copies than this say nothing about a generator.
+FEWEST_VOLUMES, FEWEST_SLICES = 10, 20
+#: From this shift of the median on (in the null's standard deviations, toward the training set) p is not calibrated.
+LIMIT = 1.0
+
+
+def compared(null: Null, similarity: NDArray[np.float64], volumes: Sequence[str]) -> dict[str, Any]:
+    """Compare the bulk of a run, slices ``(n,)`` that are no copies with their volumes, with the null.
+
+    ``shift``: difference of the medians in standard deviations of the null, above 0 where generated images look more
+    like the training set than a new person's scan does; ``spread``: ratio of the interquartile ranges; ``ks`` and
+    ``ks_p``: Kolmogorov–Smirnov between the medians of volumes and those of the null's subjects, since slices of one
+    volume are not independent. ``p_calibrated`` is false beyond :data:`LIMIT`; None where there is too little to say.
+    """
+    from scipy.stats import ks_2samp
+
+    names = np.asarray(volumes, object)
+    distinct = np.unique(names.astype(str))
+    result: dict[str, Any] = {"slices": len(similarity), "volumes": len(distinct), "limit": LIMIT, "p_calibrated": None}
+    if len(similarity) < FEWEST_SLICES or len(distinct) < FEWEST_VOLUMES:
+        return result
+    low, middle, high = np.percentile(similarity, (25, 50, 75))
+    null_low, null_middle, null_high = np.percentile(null.similarity, (25, 50, 75))
+    shift = float((middle - null_middle) / null.deviation)
+    medians = [float(np.median(similarity[names == name])) for name in distinct]
+    null_medians = [float(np.median(null.similarity[null.subject == s])) for s in np.unique(null.subject)]
+    ks = ks_2samp(medians, null_medians)
+    return result | {
+        "shift": shift,
+        "spread": float((high - low) / max(null_high - null_low, 1e-12)),
+        "ks": float(ks.statistic),
+        "ks_p": float(ks.pvalue),
+        "p_calibrated": shift <= LIMIT,
+    }

@@ -1,0 +1,98 @@
+"""The power card: how many planted copies a reference finds, measured when it is built (METHOD §3.11).
+
+The same slices serve twice. Altered and searched in the whole reference they are copies; altered and searched in a
+reference that their person was left out of (with whitening refitted, as for the null) they are controls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index.augmentations import AUGMENTATIONS, PUBLISHED, SMALLEST_SIDE
+from memorization_index.channels import Describer
+from memorization_index.progress import Progress
+from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined
+from memorization_index.spectral import INPUT_SIZE
+from memorization_index.verdicts import FLAG_P, Thresholds, classify, is_flagged
+from memorization_index.verification import Candidates, TrainingImages, verify
+from memorization_index.volumes import SliceStack, normalized, square_images
+
+if TYPE_CHECKING:
+    from memorization_index.reference import Reference
+
+#: People whose slices are planted, at most.
+PEOPLE = 24
+#: The cheap card: the published augmentations, a crop, and all kinds of changes at once.
+CHEAP = (*PUBLISHED, "crop_10", "combo")
+#: The full card: every augmentation that needs no second picture.
+FULL = tuple(name for name, entry in AUGMENTATIONS.items() if not entry.needs_partner)
+CARDS: dict[str, tuple[str, ...]] = {"cheap": CHEAP, "full": FULL, "none": ()}
+
+
+@dataclass
+class PowerCard:
+    """Collects planted slices while the null is built, and counts what is found when the reference is complete."""
+
+    augmentations: Sequence[str]
+    describer: Describer
+    seed: int
+    _planted: dict[str, list[SliceStack]] = field(default_factory=dict)
+    _subjects: list[str] = field(default_factory=list)
+    _controls: dict[str, list[Retrieved]] = field(default_factory=dict)
+
+    def plant(self, stack: SliceStack, subject: str, retriever: Retriever, excluded: NDArray[np.bool_]) -> None:
+        """Alter the middle slice of a person's volume in every way, and search it where the person is left out."""
+        if len(self._subjects) >= PEOPLE or min(stack.images[0].shape) < SMALLEST_SIDE:
+            return
+        middle = len(stack.images) // 2
+        image = normalized(stack.images[middle])
+        for number, name in enumerate(self.augmentations):
+            rng = np.random.default_rng([self.seed, len(self._subjects), number])
+            altered = AUGMENTATIONS[name].apply(image, rng)
+            one = SliceStack([altered], stack.spacing, stack.numbers[[middle]], stack.total, stack.plane)
+            self._planted.setdefault(name, []).append(one)
+            self._controls.setdefault(name, []).append(retriever.examine(self.describer, one, excluded))
+        self._subjects.append(subject)
+
+    def finish(self, reference: Reference, progress: Progress) -> list[dict[str, Any]]:
+        """One row an augmentation: copies, found (flagged), named (the right person), controls, flagged (p ≤ .01)."""
+        progress.begin("measuring the power", len(self._planted), "augmentations")
+        rows = []
+        for name, stacks in self._planted.items():
+            found = [reference.retriever.examine(self.describer, stack) for stack in stacks]
+            flagged, named = self._judge(reference, found, stacks)
+            control = joined(concatenated(self._controls[name]), reference.retriever.scale)
+            p, _ = reference.null.slice_p(control.similarity, reference.slice_position[control.rows[:, 0]])
+            rows.append(
+                {
+                    "augmentation": name,
+                    "copies": len(stacks),
+                    "found": int(flagged.sum()),
+                    "named": int((flagged & named).sum()),
+                    "controls": len(stacks),
+                    "flagged": int((p <= FLAG_P).sum()),
+                }
+            )
+            progress.advance()
+        return rows
+
+    def _judge(
+        self, reference: Reference, found: list[Retrieved], stacks: list[SliceStack]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which planted copies are flagged, and which name the right person: both ``(n,)``."""
+        together = joined(concatenated(found), reference.retriever.scale)
+        p, _ = reference.null.slice_p(together.similarity, reference.slice_position[together.rows[:, 0]])
+        images = np.concatenate([square_images(stack, INPUT_SIZE) for stack in stacks])
+        training = TrainingImages(reference.volumes, reference.plane, None, Progress())
+        candidates = Candidates(together.rows, together.views, self.describer.views())
+        pairs = verify(images, candidates, reference, training, Progress())
+        thresholds = Thresholds(**reference.manifest["calibration"]["thresholds"])
+        flagged = [is_flagged(classify(pair, thresholds), float(one)) for pair, one in zip(pairs, p, strict=True)]
+        rows = [pair.row if pair else row for pair, row in zip(pairs, together.rows[:, 0], strict=True)]
+        names = [reference.volumes[reference.slice_volume[row]].subject for row in rows]
+        return np.array(flagged, bool), np.array([n == s for n, s in zip(names, self._subjects, strict=True)], bool)

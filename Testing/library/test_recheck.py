@@ -1,0 +1,154 @@
+"""An auditor with reference, result and images gets the same numbers, and notices when they are not the same."""
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import phantoms
+import pytest
+from memorization_index.cli import main
+
+HOLDS, WRONG_USE, DIFFERS = 0, 2, 4
+COPY, NEW = "copy.nii.gz", "new.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("queries")
+    phantoms.write(folder / COPY, phantoms.anatomy(2)[3:9])
+    phantoms.write(folder / NEW, phantoms.anatomy(50)[3:9])
+    phantoms.write_dicom(folder / "series", phantoms.anatomy(51)[3:6])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(reference: Path, queries: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("recheck") / "result"
+    assert main(["score", str(reference), str(queries), "--out", str(out)]) == 0
+    return out
+
+
+def verify(capsys, *arguments: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = main(["verify", *map(str, arguments)])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def changed(result: Path, out: Path, table: str, change: Callable[[list[dict[str, str]]], None]) -> Path:
+    """A copy of the result with another table."""
+    shutil.copytree(result, out)
+    with (out / table).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    change(rows)
+    with (out / table).open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out
+
+
+def test_result_holds_wherever_the_images_are(reference: Path, queries: Path, result: Path, tmp_path, capsys) -> None:
+    """Other folders and names; the images are known by their SHA-256."""
+    for i, path in enumerate(sorted(queries.glob("*.nii.gz"))):
+        (tmp_path / "moved" / str(i)).mkdir(parents=True)
+        shutil.copy(path, tmp_path / "moved" / str(i) / "image.nii.gz")
+    shutil.copytree(queries / "series", tmp_path / "moved" / "other series")
+    code, out, err = verify(capsys, reference, "--result", result, "--queries", tmp_path / "moved")
+    assert code == HOLDS
+    assert "3 volumes, 15 slices scored again" in out
+    assert "the result holds" in out
+    assert "do not hold" not in err
+
+
+def test_places_come_from_a_result_that_kept_them(reference: Path, queries: Path, result: Path, tmp_path, capsys):
+    assert main(["score", str(reference), str(queries), "--out", str(tmp_path / "kept"), "--keep-paths"]) == 0
+    assert verify(capsys, reference, "--result", tmp_path / "kept")[0] == HOLDS
+    code, _, err = verify(capsys, reference, "--result", result)
+    assert code == WRONG_USE
+    assert "give --queries PATH" in err
+
+
+def test_result_under_pseudonyms_needs_the_key(reference: Path, queries: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "result"
+    assert main(["score", str(reference), str(queries), "--out", str(out), "--pseudonymize"]) == 0
+    arguments = (reference, "--result", out, "--queries", queries)
+    code, _, err = verify(capsys, *arguments)
+    assert code == WRONG_USE
+    assert "give --key FILE" in err
+    code, said, _ = verify(capsys, *arguments, "--key", tmp_path / "result.key")
+    assert code == HOLDS
+    assert "3 volumes" in said
+
+
+def put(column: str, value: str, volume: str = COPY) -> Callable[[list[dict[str, str]]], None]:
+    def change(rows: list[dict[str, str]]) -> None:
+        next(row for row in rows if row["volume"] == volume)[column] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "said"),
+    [
+        ("slices.csv", "similarity", "0.9990", "copy.nii.gz, slices: similarity differs by up to 0.001"),
+        ("slices.csv", "mi", "3.0", "copy.nii.gz, slices: mi differs"),
+        ("slices.csv", "mi", "", "mi is given where it was not recorded"),
+        ("slices.csv", "p_value", "0.5", "slices.csv: its q-values are not those of its p-values"),
+        ("slices.csv", "q_value", "0.9", "slices.csv: its q-values are not those of its p-values"),
+        ("slices.csv", "match_class", "novel", "copy.nii.gz, slice 0: class is 'exact', recorded 'novel'"),
+        ("slices.csv", "slice", "40", "has other slices"),
+        ("volumes.csv", "mi", "1.0", "copy.nii.gz: mi differs"),
+        ("volumes.csv", "q_value", "0.0001", "volumes.csv: its q-values"),
+    ],
+)
+def test_every_changed_number_is_noticed(
+    reference: Path, queries: Path, result: Path, tmp_path: Path, capsys, table: str, column: str, value: str, said: str
+) -> None:
+    other = changed(result, tmp_path / "changed", table, put(column, value))
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries / COPY, "--volume", COPY)
+    assert code == DIFFERS
+    assert said in err
+
+
+def test_another_verdict_is_noticed(reference: Path, queries: Path, result: Path, tmp_path: Path, capsys) -> None:
+    """With all images of the result: whether p counts is decided by all of them together."""
+    other = changed(result, tmp_path / "changed", "volumes.csv", put("verdict", "no evidence"))
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    assert code == DIFFERS
+    assert "verdict is copy, recorded no evidence" in err
+
+
+def test_one_volume_alone(reference: Path, queries: Path, result: Path, tmp_path: Path, capsys) -> None:
+    other = changed(result, tmp_path / "changed", "slices.csv", put("similarity", "0.5"))
+    arguments = (reference, "--result", other, "--queries", queries)
+    code, out, _ = verify(capsys, *arguments, "--volume", NEW)
+    assert code == HOLDS
+    assert "1 volumes, 6 slices" in out
+    assert verify(capsys, *arguments, "--volume", COPY)[0] == DIFFERS
+    code, _, err = verify(capsys, *arguments, "--volume", "other")
+    assert code == WRONG_USE
+    assert "--volume other: is not in" in err
+
+
+def test_other_images_are_noticed(reference: Path, queries: Path, result: Path, tmp_path: Path, capsys) -> None:
+    phantoms.write(tmp_path / COPY, phantoms.anatomy(3)[3:9])
+    code, _, err = verify(
+        capsys, reference, "--result", result, "--queries", tmp_path, queries / NEW, queries / "series"
+    )
+    assert code == DIFFERS
+    assert f"{COPY}: no file that was given has the SHA-256" in err
+
+
+def test_another_reference_is_refused(tiny, queries: Path, result: Path, capsys) -> None:
+    code, _, err = verify(capsys, tiny.reference, "--result", result, "--queries", queries)
+    assert code == WRONG_USE
+    assert "was made with the reference" in err
+
+
+def test_uncalibrated_results_hold_too(tiny, tmp_path: Path, capsys) -> None:
+    assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(tmp_path)]) == 0
+    code, out, _ = verify(capsys, tiny.reference, "--result", tmp_path, "--queries", tiny.training)
+    assert code == HOLDS
+    assert "3 volumes, 9 slices" in out

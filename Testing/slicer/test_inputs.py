@@ -1,0 +1,201 @@
+"""What can be examined and built from: volumes of the scene, hierarchy folders, files; previews; what is kept."""
+
+import unittest
+
+import numpy as np
+import qt
+import slicer
+import vtk
+from panelsupport import PanelTestCase
+from testsupport import NEW, TRAINING, addVolume, column, sharedReference, waitUntil
+
+
+class InputTestCase(PanelTestCase):
+    def setUp(self):
+        self.reference = sharedReference() / "reference"
+        super().setUp()
+
+    def choose(self, combo, number):
+        combo.setCurrentIndex(number)
+
+    def apply(self):
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        slicer.app.processEvents()
+        self.assertEqual(self.ui.statusLabel.text, "Done.")
+
+
+class FilesTest(InputTestCase):
+    def test_a_folder_is_scored_and_its_files_are_loaded_when_chosen(self):
+        self.choose(self.ui.sourceSelector, 2)
+        self.assertFalse(self.ui.applyButton.enabled)
+        self.ui.filesPath.currentPath = str(sharedReference() / "training")
+        self.apply()
+        self.assertEqual(len(self.names()), 6)
+        self.assertEqual({self.row(number, (1,))[0] for number in range(6)}, {"copy"})
+        self.ui.worklistTable.selectRow(3)
+        node = self.panel.results.node
+        self.assertEqual(node.GetAttribute("MemorizationIndex.Verdict"), "copy")
+        self.assertEqual(slicer.util.arrayFromVolume(node).shape, TRAINING[0].shape)
+        self.assertIsNotNone(self.logic.results.agreementOf(node))
+
+    def test_a_bad_file_is_listed(self):
+        folder = self.folder / "queries"
+        folder.mkdir()
+        (folder / "torn.nrrd").write_bytes(b"NRRD0004\ntype: short\n")
+        storage = slicer.vtkMRMLNRRDStorageNode()
+        storage.SetFileName(str(folder / "good.nrrd"))
+        storage.WriteData(addVolume(NEW, "good"))
+        self.choose(self.ui.sourceSelector, 2)
+        self.ui.filesPath.currentPath = str(folder)
+        self.apply()
+        self.assertEqual(self.row(1, (1,)), ["skipped"])
+        self.assertIn("torn.nrrd", self.ui.logText.toPlainText())
+        self.ui.worklistTable.selectRow(1)
+        self.assertIn("torn.nrrd", self.ui.volumeLabel.text)
+
+
+class HierarchyTest(InputTestCase):
+    def makeFolder(self):
+        """A folder with a folder with a volume, and another volume beside."""
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        outer = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "synthetic")
+        inner = hierarchy.CreateFolderItem(outer, "batch")
+        inside, outside = addVolume(NEW, "inside"), addVolume(NEW, "outside")
+        for node, parent in ((inside, inner), (outside, hierarchy.GetSceneItemID())):
+            item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(parent, node)
+            hierarchy.SetItemParent(item, parent)
+        return outer
+
+    def test_all_volumes_below_a_folder(self):
+        folder = self.makeFolder()
+        self.choose(self.ui.sourceSelector, 1)
+        self.assertEqual(self.ui.examineLabel.text, "0 volumes are chosen.")
+        self.ui.folderSelector.setCurrentItem(folder)
+        self.assertEqual(self.ui.examineLabel.text, "1 volumes are chosen.")
+        self.apply()
+        self.assertEqual(self.names(), ["inside"])
+
+    def test_the_folder_is_kept_with_the_scene(self):
+        self.choose(self.ui.sourceSelector, 1)
+        self.ui.folderSelector.setCurrentItem(self.makeFolder())
+        bundle = self.folder / "scene.mrb"
+        self.assertTrue(slicer.util.saveScene(str(bundle)))
+        slicer.mrmlScene.Clear(0)
+        self.assertEqual(self.logic.getParameterNode().source, "scene")
+        slicer.util.loadScene(str(bundle))
+        self.assertEqual(self.ui.sourceSelector.currentIndex, 1)
+        self.assertEqual(self.ui.examineLabel.text, "1 volumes are chosen.")
+        self.assertEqual(self.ui.folderSelector.currentText, "synthetic")
+
+
+class BuildTest(InputTestCase):
+    def test_preview_of_scene_volumes(self):
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+        self.check(self.ui.trainingSelector, addVolume(NEW, "a"), addVolume(NEW, "b"), empty)
+        self.click(self.ui.previewButton)
+        self.assertIn("2 volumes of 2 subjects (a, b).", self.ui.previewLabel.text)
+        self.assertIn("1 would be skipped: empty: has no voxels", self.ui.previewLabel.text)
+        self.ui.trainingSelector.setCheckState(empty, qt.Qt.Unchecked)
+        self.assertEqual(self.ui.previewLabel.text, "", "it was of another choice")
+
+    def test_preview_of_files_by_the_worker(self):
+        (self.folder / "list.csv").write_text(
+            "path,subject\n"
+            + "".join(f"{p},sub-{i // 2}\n" for i, p in enumerate(self.trainingFiles()))
+            + "gone.nrrd,x\n",
+            encoding="utf-8",
+        )
+        self.choose(self.ui.trainingSourceSelector, 1)
+        self.ui.trainingFilesPath.currentPath = str(self.folder / "list.csv")
+        self.click(self.ui.previewButton)
+        self.logic.wait()
+        self.assertIn("6 volumes of 3 subjects (sub-0, sub-1, sub-2).", self.ui.previewLabel.text)
+        self.assertIn("1 would be skipped:", self.ui.previewLabel.text)
+        self.assertIn("gone.nrrd", self.ui.previewLabel.text)
+
+    def test_built_from_files_stopped_and_resumed(self):
+        self.choose(self.ui.trainingSourceSelector, 1)
+        self.ui.trainingFilesPath.currentPath = str(sharedReference() / "training")
+        self.ui.referencePath.currentPath = str(self.folder / "new")
+        self.assertIn("Nothing is there yet", self.ui.referenceInfoLabel.text)
+        self.click(self.ui.buildButton)
+        self.assertEqual(self.ui.buildButton.text, "Stop")
+        waitUntil(lambda: " of " in self.ui.statusLabel.text)
+        self.click(self.ui.buildButton)
+        self.logic.wait()
+        self.assertEqual(self.ui.statusLabel.text, "Stopped.")
+        self.assertEqual(self.ui.buildButton.text, "Resume")
+        self.click(self.ui.buildButton)
+        self.logic.wait()
+        self.assertEqual(self.ui.statusLabel.text, "Done.")
+        self.assertEqual(self.ui.buildButton.text, "Build")
+        self.assertIn("spectral, axial: 6 subjects, 6 volumes", self.ui.referenceInfoLabel.text)
+
+    def trainingFiles(self):
+        return sorted((sharedReference() / "training").glob("*.nrrd"))
+
+
+class SequenceTest(InputTestCase):
+    def test_the_frame_that_a_proxy_volume_shows(self):
+        sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "frames")
+        for value, array in enumerate((NEW, TRAINING[2])):
+            node = addVolume(array, f"frame {value}")
+            sequence.SetDataNodeAtValue(node, str(value))
+            slicer.mrmlScene.RemoveNode(node)
+        browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        slicer.modules.sequences.logic().UpdateAllProxyNodes()
+        proxy = browser.GetProxyNode(sequence)
+        browser.SetSelectedItemNumber(1)
+        self.check(self.ui.volumeSelector, proxy)
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.click(self.ui.applyButton)
+        browser.SetSelectedItemNumber(0)
+        self.logic.wait()
+        self.assertEqual(column(self.logic.getParameterNode().volumeTable, "verdict"), ["copy"], "as it was at Apply")
+        self.assertEqual(proxy.GetAttribute("MemorizationIndex.Verdict"), "copy")
+
+
+class DeviceTest(PanelTestCase):
+    def test_devices_that_are_there(self):
+        self.assertEqual([self.ui.deviceSelector.itemText(i) for i in range(self.ui.deviceSelector.count)][1:],
+                         ["processor (cpu)"])  # fmt: skip
+        self.ui.advancedCollapsibleButton.collapsed = False
+        self.addCleanup(setattr, self.ui.advancedCollapsibleButton, "collapsed", True)
+        process = self.panel.advanced._process
+        waitUntil(lambda: process.state() == qt.QProcess.NotRunning, 60)
+        self.assertGreaterEqual(self.ui.deviceSelector.count, 2)
+        self.ui.deviceSelector.setCurrentIndex(1)
+        self.assertEqual(self.logic.getParameterNode().device, "cpu")
+
+
+class ChangeMeanwhileTest(InputTestCase):
+    def test_voxels_are_those_of_the_moment_of_apply(self):
+        node = addVolume(TRAINING[2], "copy")
+        self.check(self.ui.volumeSelector, node)
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.click(self.ui.applyButton)
+        empty = vtk.vtkImageData()
+        empty.SetDimensions(2, 2, 2)
+        empty.AllocateScalars(vtk.VTK_SHORT, 1)
+        node.SetAndObserveImageData(empty)
+        self.logic.wait()
+        self.assertEqual(node.GetAttribute("MemorizationIndex.Verdict"), "copy")
+
+    def test_the_panel_after_the_scored_volume_was_deleted(self):
+        nodes = [addVolume(np.roll(TRAINING[i], i, 2), f"v{i}") for i in range(2)]
+        self.check(self.ui.volumeSelector, *nodes)
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.click(self.ui.applyButton)
+        for node in nodes:
+            slicer.mrmlScene.RemoveNode(node)
+        self.logic.wait()
+        slicer.app.processEvents()
+        self.assertEqual(len(self.names()), 2)
+        self.assertIn("is not in the scene any more", self.ui.statusLabel.text)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,237 @@
+"""Worklist, plot and keys, driven as a reader drives them, on results that no run was needed for."""
+
+import time
+import unittest
+
+import qt
+import slicer
+from MemorizationIndexLib.Shortcuts import KEYS
+from panelsupport import COPY, FLAGGED, PanelTestCase, smallVolume
+
+
+class WorklistTest(PanelTestCase):
+    def test_worst_first(self):
+        self.threeVolumes()
+        self.assertEqual(self.names(), ["third", "first", "second"])
+        cells = self.row(0, range(8))
+        self.assertEqual(cells, ["third", "copy", "copy", "0.001", "9.0 / +0.10", "sub-012", "1 of 4", ""])
+        self.assertEqual(self.row(2, (3, 4)), ["", ""], "what was not given stays empty")
+
+    def test_a_new_result_shows_its_worst_volume(self):
+        nodes = self.threeVolumes()
+        self.assertEqual(self.panel.results.worklist.chosen, "third")
+        self.assertIs(self.panel.results.node, nodes["third"])
+        self.assertIn("slice 4 · copy · p 0.0005", self.ui.volumeLabel.text)
+
+    def test_sorting(self):
+        self.threeVolumes()
+        header = self.ui.worklistTable.horizontalHeader()
+        orders = []
+        for column in (0, 0, 3, 3, 1):
+            header.sectionClicked.emit(column)
+            orders.append(self.names())
+        byName = ["first", "second", "third"]
+        self.assertEqual(orders[:2], [byName, byName[::-1]])
+        self.assertEqual(orders[2:4], [["third", "first", "second"], ["first", "third", "second"]], "no p comes last")
+        self.assertEqual(orders[4][0], "third")
+        self.assertEqual(self.panel.results.worklist.chosen, "third", "the choice moves with its row")
+        self.assertEqual(self.ui.worklistTable.currentRow(), 0)
+
+    def test_filtering(self):
+        self.threeVolumes()
+        self.ui.filterEdit.setText("SEC")
+        self.assertEqual(self.names(), ["second"])
+        self.ui.filterEdit.setText("")
+        self.ui.filterSelector.setCurrentIndex(1)
+        self.assertEqual(self.names(), ["third"])
+        self.ui.filterSelector.setCurrentIndex(2)
+        self.assertEqual(len(self.names()), 3)
+        self.panel.results.review.decide("copy")
+        self.assertEqual(self.names(), ["first", "second"], "what is decided leaves the list of what is not")
+
+    def test_choosing_a_row_shows_its_volume(self):
+        nodes = self.threeVolumes()
+        self.ui.worklistTable.selectRow(1)
+        self.assertIs(self.panel.results.node, nodes["first"])
+        self.assertIn("novel", self.ui.volumeLabel.text)
+        if slicer.app.layoutManager() is not None:
+            composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+            self.assertEqual(composite.GetBackgroundVolumeID(), nodes["first"].GetID())
+
+    def test_a_volume_that_was_deleted(self):
+        nodes = self.threeVolumes()
+        slicer.mrmlScene.RemoveNode(nodes["first"])
+        self.ui.worklistTable.selectRow(1)
+        self.assertIn("first: is not in the scene any more", self.ui.statusLabel.text)
+        self.assertIsNone(self.panel.results.node)
+        self.assertIn("slice 1", self.ui.volumeLabel.text, "what was found is shown all the same")
+
+    def test_the_shown_volume_is_deleted(self):
+        nodes = self.threeVolumes()
+        slicer.mrmlScene.RemoveNode(nodes["third"])
+        self.panel.results.moveFlagged(-1)
+        self.assertIsNone(self.panel.results.node)
+
+    def test_files_are_loaded_when_chosen(self):
+        nodes = {name: smallVolume(name, 3) for name in ("a", "b")}
+        paths = {name: str(self.folder / f"{name}.nrrd") for name in nodes}
+        for name, node in nodes.items():
+            storage = slicer.vtkMRMLNRRDStorageNode()
+            storage.SetFileName(paths[name])
+            self.assertTrue(storage.WriteData(node))
+            slicer.mrmlScene.RemoveNode(node)
+        volumes = {"a": {"path": paths["a"]}, "b": {**COPY, "path": paths["b"]}}
+        self.showResult(volumes, {"a": {1: {}}, "b": {2: FLAGGED}}, files=True)
+        node = self.panel.results.node
+        self.assertEqual((node.GetName(), node.GetAttribute("MemorizationIndex.Verdict")), ("b", "copy"))
+        self.ui.worklistTable.selectRow(1)
+        self.ui.worklistTable.selectRow(0)
+        self.assertIs(self.panel.results.node, node, "a file is loaded once")
+
+    def test_five_hundred_volumes(self):
+        count = 500
+        volumes = {f"volume {i:03d}": {"p_value": i / count, "verdict": "no evidence"} for i in range(count)}
+        volumes["volume 250"] = COPY
+        self.showResult(volumes, {name: {k: {} for k in range(1, 41)} for name in volumes})
+        self.assertEqual(self.ui.worklistTable.rowCount, count)
+        self.assertEqual(self.names()[:3], ["volume 250", "volume 000", "volume 001"])
+        self.assertEqual(self.ui.reviewedLabel.text, "0 of 500 reviewed")
+        started = time.perf_counter()
+        self.ui.filterEdit.setText("volume 1")
+        self.ui.filterEdit.setText("")
+        self.panel.results.worklist.move(1)
+        self.panel.results.review.decide("unsure")
+        print(f"500 volumes: filtered twice, moved, decided in {time.perf_counter() - started:.2f} s")
+        self.assertEqual(self.ui.reviewedLabel.text, "1 of 500 reviewed")
+
+
+class PlotTest(PanelTestCase):
+    def setUp(self):
+        super().setUp()
+        self.threeVolumes()
+        self.plot = self.panel.results.plot
+        self.plot.grab()  # lays it out
+
+    def color(self, x, y):
+        color = self.plot.grab().toImage().pixelColor(x, y)
+        return color.red(), color.green(), color.blue()
+
+    def test_points_and_band(self):
+        flagged, plain = self.plot.place(2, 9.0), self.plot.place(1, 0.5)
+        self.assertEqual(self.color(*flagged), (213, 94, 0))
+        self.assertEqual(self.color(*plain), (0, 114, 178))
+        x = (self.plot.place(3, 0)[0] + self.plot.place(4, 0)[0]) // 2
+        self.assertEqual(self.color(x, self.plot.place(1, -1.5)[1]), (0xDD, 0xE7, 0xF0), "the null's band")
+        self.assertEqual(self.color(x, self.plot.place(1, 6)[1]), (255, 255, 255))
+
+    def test_a_click_jumps(self):
+        place = qt.QPointF(*self.plot.place(2, 9.0))
+        button = qt.Qt.LeftButton
+        press = qt.QMouseEvent(qt.QEvent.MouseButtonPress, place, place, button, button, qt.Qt.NoModifier)
+        slicer.app.sendEvent(self.plot, press)
+        self.assertIn("slice 2 · copy", self.ui.volumeLabel.text)
+        self.assertEqual(self.ui.sliceDecisionLabel.text, "Slice 2:")
+
+    def test_the_shown_slice_is_marked(self):
+        x, _y = self.plot.place(4, 0)
+        self.assertEqual(self.color(x, self.plot.place(4, 5)[1]), (0, 158, 115))
+
+    def test_without_calibration(self):
+        slices = {k: {"mi": "", "oni": "", "p_value": ""} for k in (1, 2)}
+        self.showResult({"v": {"mi": "", "p_value": "", "verdict": "uncalibrated"}}, {"v": slices})
+        self.assertEqual(self.color(*self.plot.place(1, 0.9)), (0, 114, 178), "similarity is shown instead")
+        self.assertNotIn("nan", self.ui.volumeLabel.text)
+
+
+class ViewTest(PanelTestCase):
+    def setUp(self):
+        super().setUp()
+        if slicer.app.layoutManager() is None:
+            raise unittest.SkipTest("there are no views without a main window")
+        self.nodes = self.threeVolumes()
+        self.sliceNode = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+        self.sliceNode.SetOrientation("Axial")
+
+    def test_views_go_where_the_panel_goes(self):
+        self.panel.results.jump(2)
+        self.assertAlmostEqual(self.sliceNode.GetSliceOffset(), 2)
+
+    def test_the_panel_goes_where_a_view_goes(self):
+        self.sliceNode.SetSliceOffset(3)
+        self.assertEqual(self.ui.sliceDecisionLabel.text, "Slice 3:")
+        self.sliceNode.SetSliceOffset(0)
+        self.assertEqual(self.ui.sliceDecisionLabel.text, "Slice 3:", "slice 0 was not scored")
+
+    def test_overlay(self):
+        self.assertTrue(self.panel.display.overlay.enabled)
+        self.ui.overlayCheckBox.click()
+        self.assertFalse(self.panel.display.overlay.enabled)
+        self.assertFalse(self.logic.getParameterNode().overlay)
+
+
+class KeyTest(PanelTestCase):
+    def setUp(self):
+        super().setUp()
+        self.threeVolumes()
+        self.widget.parent.show()
+        self.addCleanup(self.widget.parent.hide)
+        if not hasattr(qt, "QTest"):
+            raise unittest.SkipTest("keys that reach shortcuts cannot be sent here")
+        self.widget.parent.activateWindow()
+        slicer.app.processEvents()
+
+    def press(self, name):
+        key, modifier = KEYS[name].rpartition("+")[2], qt.Qt.AltModifier
+        code = getattr(qt.Qt, f"Key_{key}")
+        qt.QTest.keyClick(self.ui.worklistTable, code, modifier)
+
+    def test_slices(self):
+        self.press("previousFlagged")
+        self.assertEqual(self.ui.sliceDecisionLabel.text, "Slice 2:")
+        self.press("previousFlagged")
+        self.assertIn("no further flagged slice", self.ui.statusLabel.text)
+        self.press("nextFlagged")
+        self.assertEqual(self.ui.sliceDecisionLabel.text, "Slice 4:")
+
+    def test_volumes(self):
+        chosen = []
+        for name in ("nextVolume", "nextVolume", "nextVolume", "previousVolume"):
+            self.press(name)
+            chosen.append(self.panel.results.worklist.chosen)
+        self.assertEqual(chosen, ["first", "second", "second", "first"])
+
+    def test_decisions(self):
+        decided = []
+        for name in ("copy", "notCopy", "unsure"):
+            self.press(name)
+            decided.append(self.logic.review.decisionOf("third")["decision"])
+        self.assertEqual(decided, ["copy", "not a copy", "unsure"])
+
+    def test_overlay(self):
+        self.press("overlay")
+        self.assertFalse(self.ui.overlayCheckBox.checked)
+
+    def test_keys_sleep_while_the_panel_is_hidden(self):
+        other = qt.QWidget()
+        other.show()
+        self.widget.parent.hide()
+        slicer.app.processEvents()
+        qt.QTest.keyClick(other, qt.Qt.Key_1, qt.Qt.AltModifier)
+        self.assertIsNone(self.logic.review.decisionOf("third"))
+
+    def test_no_clash_with_slicer(self):
+        # "Mouse & Keyboard Shortcuts" in Slicer's user guide, and the menus' mnemonics.
+        plain = [*"bfvrgt[]{}+-", "Left", "Right", "Up", "Down", "End", "Home", "PgUp", "PgDown", "Ins", "Tab", "Esc"]
+        control = [f"Ctrl+{key}" for key in [*"FOSW012345`HBGVAZYCX"]]
+        menus = [f"Alt+{key}" for key in "FEVH"]
+        self.assertEqual(set(KEYS.values()) & {*plain, *control, *menus, *(f"Shift+{key}" for key in plain)}, set())
+        self.assertEqual(len(set(KEYS.values())), len(KEYS))
+
+    def test_keys_are_listed(self):
+        for name in self.panel._actions():
+            self.assertIn(KEYS[name], self.ui.shortcutsLabel.text)
+            self.assertIn(KEYS[name], slicer.modules.memorizationindex.helpText)
+
+
+if __name__ == "__main__":
+    unittest.main()

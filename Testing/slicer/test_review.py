@@ -1,0 +1,124 @@
+"""Decisions: on volumes and slices, undone, counted, exported, kept with the scene."""
+
+import csv
+import re
+import unittest
+
+import slicer
+from panelsupport import COPY, FLAGGED, PanelTestCase, smallVolume
+
+
+class DecisionTest(PanelTestCase):
+    def setUp(self):
+        super().setUp()
+        self.nodes = self.threeVolumes()
+        self.review = self.logic.review
+
+    def test_by_buttons(self):
+        self.ui.readerEdit.setText("Dr. M.")
+        self.click(self.ui.volumeCopyButton)
+        self.click(self.ui.sliceUnsureButton)
+        volume, image = self.review.decisionOf("third"), self.review.decisionOf("third", 4)
+        self.assertEqual((volume["decision"], volume["reader"], image["decision"]), ("copy", "Dr. M.", "unsure"))
+        self.assertRegex(volume["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertEqual(self.row(0, (7,)), ["copy"])
+        self.assertEqual(self.ui.reviewedLabel.text, "1 of 3 reviewed")
+        self.assertTrue(self.ui.volumeCopyButton.checked)
+        self.click(self.ui.volumeCopyButton)
+        self.assertIsNone(self.review.decisionOf("third"), "the same decision again takes it back")
+        self.assertFalse(self.ui.volumeCopyButton.checked)
+
+    def test_each_volume_and_slice_has_its_own(self):
+        self.click(self.ui.sliceCopyButton)
+        self.panel.results.moveFlagged(-1)
+        self.assertFalse(self.ui.sliceCopyButton.checked)
+        self.panel.results.moveFlagged(1)
+        self.assertTrue(self.ui.sliceCopyButton.checked)
+        self.ui.worklistTable.selectRow(1)
+        self.assertFalse(self.ui.sliceCopyButton.checked)
+
+    def test_note(self):
+        self.ui.noteEdit.setText("ring\nartifact, 脑")
+        self.ui.noteEdit.editingFinished.emit()
+        self.assertEqual(self.review.decisionOf("third")["note"], "ring artifact, 脑")
+        self.assertEqual(self.ui.reviewedLabel.text, "0 of 3 reviewed", "a note alone is no decision")
+        self.click(self.ui.volumeNotCopyButton)
+        self.assertEqual(self.review.decisionOf("third")["note"], "ring artifact, 脑")
+
+    def test_undo_and_redo(self):
+        self.assertFalse(self.ui.undoButton.enabled)
+        self.click(self.ui.volumeCopyButton)
+        self.click(self.ui.volumeUnsureButton)
+        self.click(self.ui.undoButton)
+        self.assertTrue(self.ui.volumeCopyButton.checked)
+        self.click(self.ui.undoButton)
+        self.assertIsNone(self.review.decisionOf("third"))
+        self.assertFalse(self.ui.undoButton.enabled)
+        self.click(self.ui.redoButton)
+        self.click(self.ui.redoButton)
+        self.assertTrue(self.ui.volumeUnsureButton.checked)
+        self.click(self.ui.undoButton)
+        self.click(self.ui.volumeNotCopyButton)
+        self.assertFalse(self.ui.redoButton.enabled, "a new decision forgets what was undone")
+
+    def test_what_was_done_in_another_scene_cannot_be_undone(self):
+        self.click(self.ui.volumeCopyButton)
+        slicer.mrmlScene.Clear(0)
+        self.assertFalse(self.review.canUndo)
+        self.threeVolumes()
+        self.assertFalse(self.ui.undoButton.enabled)
+
+    def test_an_unknown_decision(self):
+        with self.assertRaises(ValueError):
+            self.review.decide("third", None, "perhaps")
+
+    def test_another_run_keeps_decisions_on_the_same_volumes(self):
+        self.review.decide("first", None, "copy")
+        self.review.decide("third", 4, "unsure")
+        before = self.logic.results.identities()
+        slicer.mrmlScene.RemoveNode(self.nodes["third"])
+        nodes = {**self.nodes, "third": smallVolume("third", 9)}
+        self.showResult({"first": {}, "third": COPY}, {"first": {1: {}}, "third": {4: FLAGGED}}, nodes)
+        self.review.keep(before, self.logic.results.identities())
+        self.assertEqual(self.review.decisionOf("first")["decision"], "copy")
+        self.assertIsNone(self.review.decisionOf("third", 4), "another volume of the same name")
+
+
+class ExportTest(PanelTestCase):
+    def rows(self, name):
+        with (self.folder / "out" / name).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def export(self):
+        """What the panel writes before the worker makes the report (which needs a whole result: see test_reopen)."""
+        run = self.logic.startExport
+        self.logic.getParameterNode().exportFolder = self.folder / "out"
+        run(self.folder / "out")
+        self.logic.wait()
+
+    def test_tables(self):
+        self.threeVolumes()
+        self.click(self.ui.volumeCopyButton)
+        self.click(self.ui.sliceUnsureButton)
+        self.export()
+        decisions = [(row["volume"], row["slice"], row["decision"]) for row in self.rows("decisions.csv")]
+        self.assertEqual(decisions, [("third", "", "copy"), ("third", "4", "unsure")])
+        column = {row["volume"]: row["reader_decision"] for row in self.rows("volumes.csv")}
+        self.assertEqual(column, {"first": "", "second": "", "third": "copy"})
+        column = {row["slice"]: row["reader_decision"] for row in self.rows("slices.csv") if row["volume"] == "third"}
+        self.assertEqual(column, {"1": "", "2": "", "3": "", "4": "unsure"})
+
+    def test_no_folder_and_a_folder_with_other_files(self):
+        self.threeVolumes()
+        self.click(self.ui.exportButton)
+        self.assertIn("No folder is chosen", self.ui.statusLabel.text)
+        (self.folder / "out").mkdir()
+        (self.folder / "out" / "thesis.txt").write_text("years of work")
+        self.ui.exportPath.currentPath = str(self.folder / "out")
+        self.click(self.ui.exportButton)
+        self.logic.wait()
+        self.assertTrue(re.search("holds other files", self.ui.statusLabel.text), self.ui.statusLabel.text)
+
+
+if __name__ == "__main__":
+    unittest.main()
