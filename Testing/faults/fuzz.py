@@ -208,6 +208,8 @@ class Watch:
         if not self._inside or event not in ("open", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate"):
             return
         path = arguments[0]
+        if event != "open" and isinstance(path, str) and not os.path.isabs(path):
+            return  # beside an open folder, as rmtree removes; the folder itself was looked at
         if isinstance(path, str | bytes | os.PathLike):
             real = os.path.realpath(os.fsdecode(path))
             if not real.startswith((*self._allowed, "/proc/self", "/sys/", "/dev/null")):

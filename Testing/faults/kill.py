@@ -74,7 +74,7 @@ def _nothing(stage: Path) -> None:
 
 
 def _older_reference(stage: Path) -> None:
-    shutil.copytree(_reference(stage), stage / "out")
+    shutil.copytree(stage.parent / "older", stage / "out")
 
 
 def _older_result(stage: Path) -> None:
@@ -131,6 +131,7 @@ def _common(folder: Path) -> None:
     for subject in range(20, 22):
         phantoms.write(folder / "others" / f"{subject}.nii.gz", phantoms.anatomy(subject)[5:7])
     assert _wait(_started(["build", str(folder / "training"), "--out", str(folder / "reference")])) == 0
+    assert _wait(_started(["build", str(folder / "others"), "--out", str(folder / "older")])) == 0
     arguments = ["score", str(folder / "reference"), str(folder / "others"), "--out", str(folder / "result")]
     assert _wait(_started(arguments)) == 0
 
@@ -183,7 +184,9 @@ def _known(scenario: Scenario, stage: Path) -> tuple[str, str, float]:
         started = time.monotonic()
         assert _wait(_started(scenario.arguments(stage))) == 0
         seconds.append(time.monotonic() - started)
-    return before, scenario.content(stage / "out"), statistics.median(seconds)
+    after = scenario.content(stage / "out")
+    assert before != after, "what stands before can be told from what is new"
+    return before, after, statistics.median(seconds)
 
 
 def _fresh(scenario: Scenario, stage: Path) -> None:
