@@ -57,7 +57,7 @@ class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.panel.attach()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneOpened)
 
     def cleanup(self):
         self.removeObservers()
@@ -72,6 +72,9 @@ class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def onSceneChanged(self, _caller, _event):
         self.panel.attach()
+
+    def onSceneOpened(self, _caller, _event):
+        self.panel.attachOpened()
 
     def onReload(self):
         """Forget the library's files too, so that edits in them take effect."""

@@ -1,5 +1,6 @@
 """The panel. It shows the parameter node and hands on what the user does; it computes nothing."""
 
+import qt
 import vtk
 
 from .AdvancedPanel import AdvancedPanel
@@ -58,6 +59,15 @@ class Widget:
             section.parameter = None
         self.results.detach()
         self.display.detach()
+
+    def attachOpened(self):
+        """Show an opened scene, once more when all of it is in place: the subject hierarchy is completed last."""
+        self.attach()
+        qt.QTimer.singleShot(0, self._updateAttached)
+
+    def _updateAttached(self):
+        if self._parameter is not None:
+            self.update()
 
     def cleanup(self):
         """Stop what is running and wait for its end, which comes within seconds."""

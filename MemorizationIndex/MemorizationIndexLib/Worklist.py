@@ -25,7 +25,7 @@ class Worklist:
 
     def __init__(self, table, filterEdit, filterSelector, onChosen):
         self._table, self._edit, self._selector, self._onChosen = table, filterEdit, filterSelector, onChosen
-        self._rows, self._shown, self._items, self._sort = [], [], [], None
+        self._rows, self._shown, self._sort = [], [], None
         self._chosen, self._filling = None, False
         titles = (_("Volume"), _("Verdict"), _("Class"), _("p"), _("MI / ONI"), _("Matched subject"), _("Flagged"))
         table.setColumnCount(len(_COLUMNS))
@@ -57,6 +57,7 @@ class Worklist:
         if self._chosen not in {row["volume"] for row in rows}:
             self._chosen = None
         self._fill()
+        self._table.resizeColumnsToContents()
 
     def forget(self):
         """Choose none."""

@@ -17,7 +17,7 @@ from memorization_index.calibration import MINIMUM_SUBJECTS, Null
 from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Cohort, Skipped, find_volumes
 from memorization_index.durable import exclusive
-from memorization_index.encoding import Encoded, chosen_plane, encode, read_slices, shards
+from memorization_index.encoding import Encoded, chosen_plane, encode, read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.nulls import NullBuilder, NullResult
 from memorization_index.power import CARDS, PowerCard
@@ -86,7 +86,7 @@ def build(
     plane = chosen_plane(cohort.entries, settings.plane)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="memorization-index-") as temporary:
-            return _build(cohort, plane, describer, settings, Path(temporary) / "units", progress)
+            return in_memory(_build(cohort, plane, describer, settings, Path(temporary) / "units", progress))
     target = Path(out).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     workspace = target.with_name(f".{target.name}.building")
@@ -131,6 +131,19 @@ def _build(
             f"None of the {len(cohort.entries)} training images can be used; the first reason: "
             f"{encoded.skipped[0].reason}"
         )
+    return fit(cohort, encoded, plane, describer, settings, progress)
+
+
+def in_memory(reference: Reference) -> Reference:
+    """The reference with its features read into memory, so that the files which they were mapped from can go."""
+    reference.features = {c: [np.array(part) for part in parts] for c, parts in reference.features.items()}
+    return reference
+
+
+def fit(
+    cohort: Cohort, encoded: Encoded, plane: str, describer: Describer, settings: Settings, progress: Progress
+) -> Reference:
+    """Whitening, null and manifest of encoded volumes; ``cohort`` says where their images are, for the null."""
     volumes = [e.volume for e in encoded.volumes]
     slice_volume = np.concatenate([np.full(len(e.numbers), i) for i, e in enumerate(encoded.volumes)]).astype(np.int64)
     slice_number = np.concatenate([e.numbers for e in encoded.volumes])
@@ -150,14 +163,12 @@ def _build(
     card = PowerCard(CARDS[settings.power], describer, settings.seed)
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries}, card)
     reference.null, reference.null_ncc = result.null, np.array([m.ncc for m in result.matches])
-    reference.features = {c: list(shards(parts)) for c, parts in encoded.features.items()}
-    reference.manifest["calibration"] = {"knots": dict(result.scale.knots)}
+    reference.manifest["calibration"] = _scale(result)
     if settings.novel is not None:
         _replace_null(reference, describer, settings.novel, progress)
     _describe_calibration(reference, result, progress)
-    if reference.null.is_calibrated:
-        rows = card.finish(reference, progress)
-        reference.manifest["power"] = {"card": settings.power, "augmentations": rows}
+    rows = card.finish(reference, progress) if reference.null.is_calibrated else []
+    reference.manifest["power"] = {"card": settings.power, "augmentations": rows}
     if settings.controls is not None:
         _check_controls(reference, settings, progress)
     by_name = {entry.name: entry for entry in cohort.entries}
@@ -229,6 +240,11 @@ def _folder_of(encoder: str) -> str | None:
     return encoder.removeprefix("hf:") if encoder.startswith("hf:") else None
 
 
+def _scale(result: NullResult) -> dict[str, Any]:
+    """The channels' scale, for the manifest (where keys are sorted: which channel is the first must be said)."""
+    return {"knots": dict(result.scale.knots), "common_channel": result.scale.first}
+
+
 def _describe_calibration(reference: Reference, result: NullResult, progress: Progress) -> None:
     """Write what the null allows into the manifest, and tell the user what it does not."""
     null, manifest = reference.null, reference.manifest
@@ -246,7 +262,7 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
             "smallest_volume_p": null.smallest_volume_p,
             "by_position": null.bins() is not None,
         }
-    calibration["knots"] = dict(result.scale.knots)
+    calibration |= _scale(result)
     manifest["calibration"] = calibration
     manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
     if not null.is_calibrated:

@@ -15,6 +15,7 @@ from memorization_index._version import __version__
 from memorization_index.checking_commands import add_sign, add_verify
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.commands import add_commands
+from memorization_index.growing_commands import add_extend, add_merge, tell_reference
 from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"memorization-index {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_build(commands)
+    add_extend(commands, _add_common)
+    add_merge(commands, _add_common)
     _add_score(commands)
     add_commands(commands, _add_common)
     add_verify(commands)
@@ -278,15 +281,7 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         thumbnails=options.thumbnails,
         progress=progress,
     )
-    progress.close()
-    counts, out = reference.manifest["counts"], Path(options.out).absolute()
-    if isinstance(progress, JsonProgress):
-        progress.event("done", command="build", out=str(out), counts=counts, seconds=_since(started))
-    else:
-        print(
-            f"Reference of {counts['subjects']} subjects, {counts['volumes']} volumes, {counts['slices']} slices "
-            f"({reference.plane}; left out: {counts['empty_slices']} empty slices, {counts['skipped']} files): {out}"
-        )
+    tell_reference(reference, options.out, "build", started, progress)
     return DONE
 
 

@@ -17,21 +17,22 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-#: Null values that stay above the highest knot: the very largest say too little about a channel's scale.
-_ABOVE = 5
+#: Null values that stay above the highest knot.
+_ABOVE = 1
 #: Tail probabilities of neighboring knots differ by this factor, from ½ down.
 _STEP = 2**-0.5
 
 
 @dataclass(frozen=True)
 class CommonScale:
-    """Maps the similarities of each channel to the scale of the first: ``knots`` are quantiles of the channels' nulls.
+    """Maps similarities of each channel to the scale of ``first``; ``knots`` are quantiles of the channels' nulls.
 
     Between knots the map is linear; −1 and 1 stay, so that an exact copy is one on every scale. Channels without knots
     are left as they are.
     """
 
     knots: Mapping[str, list[float]] = field(default_factory=dict)
+    first: str = ""
 
     @classmethod
     def fit(cls, null: Mapping[str, NDArray[np.floating]]) -> CommonScale:
@@ -43,12 +44,12 @@ class CommonScale:
             tails.append(tail)
             tail *= _STEP
         levels = 1 - np.array(tails)
-        return cls({c: np.quantile(np.asarray(v, float), levels).tolist() for c, v in null.items()})
+        knots = {c: np.quantile(np.asarray(v, float), levels).tolist() for c, v in null.items()}
+        return cls(knots, next(iter(null), ""))
 
     def __call__(self, channel: str, similarity: NDArray[np.float32]) -> NDArray[np.float32]:
         """Similarities in [−1, 1] of one channel on the common scale."""
-        first = next(iter(self.knots), channel)
-        if channel == first or channel not in self.knots:
+        if channel == self.first or channel not in self.knots:
             return similarity
-        own, common = ([-1.0, *self.knots[c], 1.0] for c in (channel, first))
+        own, common = ([-1.0, *self.knots[c], 1.0] for c in (channel, self.first))
         return np.interp(similarity, own, common).astype(np.float32)

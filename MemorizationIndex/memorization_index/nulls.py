@@ -19,7 +19,7 @@ from memorization_index.matching import Match
 from memorization_index.neighbors import Index
 from memorization_index.power import PowerCard
 from memorization_index.progress import Progress
-from memorization_index.reference import Reference
+from memorization_index.reference import Reference, blocks, whitened
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, verify
@@ -97,12 +97,11 @@ class NullBuilder:
     def moments(self) -> dict[str, Moments]:
         """Moments of all features, by channel; merged from those of the folds, so that no order matters."""
         folds = np.unique(self.fold[self.slice_volume])
-        return {c: merged([self._fold_moments(c, int(f)) for f in folds]) for c in self.reference.features}
+        return {c: merged(self._fold_moments(c, int(f)) for f in folds) for c in self.reference.features}
 
     def _fold_moments(self, channel: str, fold: int) -> Moments:
         rows = (self.fold == fold)[self.slice_volume]
-        joined = np.concatenate(self.reference.features[channel])
-        return Moments.of(joined[rows])
+        return merged(Moments.of(block) for block in blocks(self.reference.features[channel], rows))
 
     def build(self, moments: dict[str, Moments], entries: dict[str, Entry], card: PowerCard) -> NullResult:
         """Retrieve, verify and collect; without a second subject the null is empty. Controls are planted on the way."""
@@ -117,7 +116,7 @@ class NullBuilder:
                 c: Whitening.fit(whole - self._fold_moments(c, fold), self.describer.shrinkage[c])
                 for c, whole in moments.items()
             }
-            banks = {c: Index(whitenings[c](np.concatenate(p))) for c, p in self.reference.features.items()}
+            banks = {c: Index(whitened(p, whitenings[c])) for c, p in self.reference.features.items()}
             retriever = Retriever(whitenings, banks)
             parts += [self._retrieve(i, retriever, entries, card) for i in chosen if self.fold[i] == fold]
         return self._collect(parts)

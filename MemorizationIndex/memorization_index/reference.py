@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
 
+#: Rows of features that are worked on at a time.
+_BLOCK_ROWS = 16_384
 #: Small pictures of the training slices, where the bundle has them.
 THUMBNAILS = "thumbnails.npy"
 
@@ -143,6 +145,50 @@ class Reference:
         root, weights, key = (None if path is None else Path(path) for path in (training_root, weights, key))
         return score(self, listed, Options(root, weights, device, cache, key), progress)
 
+    def extend(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        out: str | Path | None = None,
+        *,
+        subjects: str | Path | None = None,
+        controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        training_root: str | Path | None = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        cache: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Reference:
+        """This reference and new volumes, as one build of all would give it; see :mod:`.extending`."""
+        from memorization_index.extending import Growth, extend
+        from memorization_index.scoring import Options
+
+        listed = [inputs] if isinstance(inputs, str | Path) else inputs
+        root, weights = (None if path is None else Path(path) for path in (training_root, weights))
+        growth = Growth(controls, novel, Options(root, weights, device, cache))
+        return extend(self, listed, out, growth, subjects, progress)
+
+    @classmethod
+    def merge(
+        cls,
+        references: Sequence[Reference],
+        out: str | Path | None = None,
+        *,
+        controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        training_root: str | Path | None = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        cache: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Reference:
+        """References of parts of one training set, joined as one build of all would give it; see :mod:`.extending`."""
+        from memorization_index.extending import Growth, merge
+        from memorization_index.scoring import Options
+
+        root, weights = (None if path is None else Path(path) for path in (training_root, weights))
+        return merge(references, out, Growth(controls, novel, Options(root, weights, device, cache)), progress)
+
     @property
     def plane(self) -> str:
         """The plane that volumes are sliced in, or ``image`` for a cohort of 2-D images."""
@@ -158,7 +204,9 @@ class Reference:
         """Whitening and index of every channel (made at first use)."""
         if self._retriever is None:
             banks = {c: Index(whitened(shards, self.whitenings[c])) for c, shards in self.features.items()}
-            self._retriever = Retriever(self.whitenings, banks, CommonScale(self.manifest["calibration"]["knots"]))
+            calibration = self.manifest["calibration"]
+            scale = CommonScale(calibration["knots"], calibration["common_channel"])
+            self._retriever = Retriever(self.whitenings, banks, scale)
         return self._retriever
 
     @property
@@ -231,9 +279,26 @@ class Reference:
         )
 
 
-def whitened(shards: Iterable[NDArray[np.float16]], whitening: Whitening) -> NDArray[np.float32]:
-    """Whitened unit vectors ``(N, D)`` of stored features."""
-    return np.concatenate([whitening(shard) for shard in shards])
+def blocks(
+    shards: Sequence[NDArray[np.float16]], chosen: NDArray[np.bool_] | None = None
+) -> Iterator[NDArray[np.float16]]:
+    """Stored features in order, some rows at a time; only rows that are ``chosen`` ``(N,)``, if given."""
+    start = 0
+    for shard in shards:
+        own = np.arange(len(shard)) if chosen is None else np.flatnonzero(chosen[start : start + len(shard)])
+        for first in range(0, max(len(own), 1), _BLOCK_ROWS):
+            yield shard[own[first : first + _BLOCK_ROWS]]
+        start += len(shard)
+
+
+def whitened(shards: Sequence[NDArray[np.float16]], whitening: Whitening) -> NDArray[np.float32]:
+    """Whitened unit vectors ``(N, D)`` of stored features; no more than these and a block of rows is held."""
+    result = np.empty((sum(map(len, shards)), shards[0].shape[1]), np.float32)
+    start = 0
+    for block in blocks(shards):
+        result[start : start + len(block)] = whitening(block)
+        start += len(block)
+    return result
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

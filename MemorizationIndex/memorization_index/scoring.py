@@ -114,7 +114,7 @@ def score_queries(
     """
     progress, options = progress or Progress(), options or Options()
     started = time.monotonic()
-    describer = _describer_of(reference, options)
+    describer = describer_of(reference, options)
     with tempfile.TemporaryFile() as images:
         found = _retrieve(reference, queries, describer, images, progress)
         if not found:
@@ -148,7 +148,8 @@ def score_queries(
         return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
 
 
-def _describer_of(reference: Reference, options: Options) -> Describer:
+def describer_of(reference: Reference, options: Options) -> Describer:
+    """The describer that a reference was built with; raises :class:`MemorizationIndexError` where it is another one."""
     expected = reference.manifest["encoder"]
     weights = options.weights
     if expected["name"] != SPECTRAL and weights is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -57,10 +59,7 @@ class Moments:
 
 def merged(moments: Iterable[Moments]) -> Moments:
     """Moments of all sets together; at least one set."""
-    total, *rest = moments
-    for one in rest:
-        total = total + one
-    return total
+    return functools.reduce(operator.add, moments)
 
 
 @dataclass(frozen=True)

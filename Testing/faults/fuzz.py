@@ -144,12 +144,16 @@ def _work(out: Path, name: str, seed: int, start: int, stop: int) -> int:
     findings: list[dict] = []
     place = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
     with (
-        tempfile.TemporaryDirectory(prefix="fuzz-", dir=place) as folder,
+        tempfile.TemporaryDirectory(prefix="fuzz-", dir=place) as sandbox,
         (out / f"{name}.state").open("r+b") as file,
         mmap.mmap(file.fileno(), _STATE) as state,
     ):
-        case = targets.Case(name, Path(folder), out / "examples")
-        watch = Watch(Path(folder))
+        folder = Path(sandbox, "case")
+        tempfile.tempdir = str(folder.with_name("temporary"))  # for readers that need a file to decode from
+        for place in (folder, Path(tempfile.tempdir)):
+            place.mkdir()
+        case = targets.Case(name, folder, out / "examples")
+        watch = Watch(folder)
         _warm_up(case, out / "examples" / name / "0")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # readers in C++ write their warnings there
         watch.begin()
@@ -180,7 +184,8 @@ class Watch:
         self.folder = str(folder)
         self._inside = False
         self._touched: list[str] = []
-        self._allowed = (*(str(Path(p).resolve()) for p in sys.path if p), self.folder, sys.prefix, sys.base_prefix)
+        own = (self.folder, str(folder.with_name("temporary")), sys.prefix, sys.base_prefix)
+        self._allowed = (*(str(Path(p).resolve()) for p in sys.path if p), *own)
         sys.addaudithook(self._hook)
 
     def begin(self) -> None:
@@ -203,6 +208,8 @@ class Watch:
         if not self._inside or event not in ("open", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate"):
             return
         path = arguments[0]
+        if event != "open" and isinstance(path, str) and not os.path.isabs(path):
+            return  # beside an open folder, as rmtree removes; the folder itself was looked at
         if isinstance(path, str | bytes | os.PathLike):
             real = os.path.realpath(os.fsdecode(path))
             if not real.startswith((*self._allowed, "/proc/self", "/sys/", "/dev/null")):

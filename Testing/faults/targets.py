@@ -104,7 +104,7 @@ def open_result(folder: Path, number: int) -> None:
     from memorization_index.cli import _report
     from memorization_index.progress import Progress
 
-    _report(Namespace(result=folder), Progress())
+    _report(Namespace(result=folder, decisions=None, pdf=False), Progress())
     report = folder / "report.html"
     assert "<script>alert" not in report.read_text(encoding="utf-8")
     report.unlink()

@@ -50,7 +50,7 @@ def test_what_one_channel_finds_at_alpha_over_k_the_combination_finds_at_alpha(s
         queries = {c: np.full(len(tested), -1, np.float32) for c in null}  # no other channel sees anything
         queries[channel] = tested
         alone, all_of_them = p_values(values, tested), p_values(together, combined(queries, scale).similarity)
-        resolved = alone >= 8 / SLICES  # below the highest knot the map rests on the null's very largest values
+        resolved = alone >= 3 / SLICES  # above the highest knot the map rests on nothing
         # Knots are a factor √2 of tail probability apart, and a quantile lies between two values.
         assert (all_of_them[resolved] <= count * alone[resolved] * 2**0.5 + (count + 1) / SLICES).all()
 
@@ -66,7 +66,9 @@ def test_a_channel_with_a_heavy_tail_does_not_drown_the_others():
     def found(scale):
         return (p_values(combined(null, scale).similarity, combined(copies, scale).similarity) <= 0.01).mean()
 
-    single = CommonScale({c: [float(np.quantile(v, 0.95))] for c, v in null.items()})  # what one quantile would do
+    single = CommonScale(
+        {c: [float(np.quantile(v, 0.95))] for c, v in null.items()}, next(iter(null))
+    )  # what one would do
     assert (p_values(null["light"], copies["light"]) <= 0.005).all()
     assert found(CommonScale.fit(null)) == 1
     assert found(single) < 0.2
@@ -75,13 +77,13 @@ def test_a_channel_with_a_heavy_tail_does_not_drown_the_others():
 @pytest.mark.parametrize("alpha", [0.01, 0.05])
 def test_strangers_are_flagged_as_often_as_p_says(alpha):
     rates = []
-    for seed in range(40):
+    for seed in range(20):
         everyone = nulls(seed, 7, 10 * SLICES)
         null, strangers = ({c: v[part] for c, v in everyone.items()} for part in (slice(SLICES), slice(SLICES, None)))
         together, scale = joined_null(as_found(null), np.arange(SLICES) // 4)
         p = p_values(together.similarity, combined(strangers, scale).similarity)
         rates.append((p <= alpha).mean())
-    assert np.mean(rates) == pytest.approx(alpha, rel=0.1)
+    assert np.mean(rates) == pytest.approx(alpha, rel=0.15)
 
 
 def test_null_slices_keep_their_order_and_one_channel_keeps_its_numbers():
@@ -108,7 +110,7 @@ def test_a_map_is_monotone_and_an_exact_copy_is_one_on_every_scale():
 
 
 def test_few_null_slices_give_no_scale():
-    few = {c: v[:9] for c, v in nulls(0, 2).items()}
+    few = {c: v[:1] for c, v in nulls(0, 2).items()}
     assert CommonScale.fit(few).knots == {"channel0": [], "channel1": []}
     assert CommonScale.fit({}).knots == {}
     np.testing.assert_array_equal(CommonScale.fit(few)("channel1", few["channel1"]), few["channel1"])

@@ -129,6 +129,7 @@ def npz(text: str) -> bytes:
         b'<img src="data:image/png;base64,' + base64.b64encode(png(PATIENT)) + b'">',
         zipped("scene.mrml", zipped("inner.txt", PATIENT.encode())),
         zipped(f"{PATIENT}.txt", b""),
+        zipped("scene.mrml", b'<Text text="' + base64.b64encode(zipped("run.json", PATIENT.encode())) + b'"/>'),
         npz(PATIENT),
         b"NRRD0004\nencoding: gzip\n\n" + gzip.compress(PATIENT.encode()),
         b"%PDF-1.7\n1 0 obj\nstream\n" + zlib.compress(PATIENT.encode()) + b"\nendstream",

@@ -188,7 +188,8 @@ def test_power_card_and_controls_are_shown_where_they_were_measured(result: Simp
     row = {"augmentation": "rotation_5", "copies": 50, "found": 49, "named": 48, "controls": 40, "flagged": 1}
     scores.run["power"] = {"card": "cheap", "augmentations": [row]}
     scores.run["controls"] = {
-        "volumes": 4, "slices": 24, "at_1_percent": 0.0125, "at_5_percent": 0.05, "verdict_copy": 0
+        "volumes": 4, "slices": 24, "at_1_percent": 0.0125, "at_5_percent": 0.05, "verdict_copy": 0,
+        "at_5_percent_interval": [0.01, 0.09],
     }  # fmt: skip
     text = Page(report(scores)).text
     assert "49 of 50 (98 %)" in text
@@ -196,6 +197,7 @@ def test_power_card_and_controls_are_shown_where_they_were_measured(result: Simp
     assert "1 of 40 (2 %)" in text
     assert "4 real images (24 slices) that were never trained on: 0 got the verdict copy" in text
     assert "1.2 % (expected 1 %)" in text
+    assert "5.0 %, 95 % interval 1.0 to 9.0 % (expected 5 %)" in text
 
 
 def test_says_where_p_is_not_calibrated(result: SimpleNamespace) -> None:

@@ -1,11 +1,15 @@
 """From a run to the views: copies that the worker found light up and are linked where they really come from."""
 
+import shutil
 import unittest
 
 import numpy as np
 import scipy.ndimage
 import slicer
-from MemorizationIndexLib import Compare, MemorizationIndexLogic, Overlay
+from memorization_index import Reference
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.pseudonyms import Key, seal
+from MemorizationIndexLib import Compare, MemorizationIndexLogic, Overlay, TrainingVolumes
 from MemorizationIndexLib.CompareLayout import QUERY, TRAINING
 from MemorizationIndexLib.VolumeWriter import worldMatrix
 from testsupport import TRAINING as SCANS
@@ -76,6 +80,41 @@ class FoundCopiesTest(ViewTestCase):
         i, j, k = inScan[:3]
         self.assertLess(abs(k - expected[0]), 0.5)
         self.assertLess(np.hypot(j - expected[1], i - expected[2]), 1.0)
+
+
+class PseudonymizedTest(ViewTestCase):
+    """A reference that names no file: its owner, who has the key, finds the training volume by its voxels."""
+
+    def setUp(self):
+        super().setUp()
+        shared = sharedReference()
+        self.training = self.folder / "moved"
+        shutil.copytree(shared / "training", self.training)
+        for number, path in enumerate(sorted(self.training.glob("*.nrrd"))):
+            path.rename(path.with_name(f"renamed {number}.nrrd"))
+        (self.training / "volumes.csv").unlink()
+        self.reference, self.key = self.folder / "reference", self.folder / "reference.key"
+        reference = Reference.open(shared / "reference")
+        seal(reference, Key.load_or_make(self.key))
+        reference.save(self.reference)
+        slicer.mrmlScene.Clear(0)
+
+    def test_it_is_found_by_its_voxels(self):
+        node = TrainingVolumes(self.reference).load("training2", self.training)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), SCAN)
+
+    def test_what_is_missing_is_said(self):
+        volumes = TrainingVolumes(self.reference)
+        with self.assertRaisesRegex(MemorizationIndexError, "the reference is pseudonymized; name the folder"):
+            volumes.load("training2")
+        empty = self.folder / "empty"
+        empty.mkdir()
+        shutil.copy(next(self.training.glob("renamed 5*")), empty)
+        with self.assertRaisesRegex(MemorizationIndexError, "no file in .*empty holds this training volume"):
+            volumes.load("training2", empty)
+        self.key.unlink()
+        with self.assertRaisesRegex(MemorizationIndexError, "put its key"):
+            volumes.load("training2", self.training)
 
 
 def worldMatrixOf(node):

@@ -2,7 +2,6 @@
 
 import unittest
 
-import numpy as np
 import qt
 import slicer
 import vtk
@@ -85,6 +84,7 @@ class HierarchyTest(InputTestCase):
         slicer.mrmlScene.Clear(0)
         self.assertEqual(self.logic.getParameterNode().source, "scene")
         slicer.util.loadScene(str(bundle))
+        slicer.app.processEvents()
         self.assertEqual(self.ui.sourceSelector.currentIndex, 1)
         self.assertEqual(self.ui.examineLabel.text, "1 volumes are chosen.")
         self.assertEqual(self.ui.folderSelector.currentText, "synthetic")
@@ -114,24 +114,6 @@ class BuildTest(InputTestCase):
         self.assertIn("6 volumes of 3 subjects (sub-0, sub-1, sub-2).", self.ui.previewLabel.text)
         self.assertIn("1 would be skipped:", self.ui.previewLabel.text)
         self.assertIn("gone.nrrd", self.ui.previewLabel.text)
-
-    def test_built_from_files_stopped_and_resumed(self):
-        self.choose(self.ui.trainingSourceSelector, 1)
-        self.ui.trainingFilesPath.currentPath = str(sharedReference() / "training")
-        self.ui.referencePath.currentPath = str(self.folder / "new")
-        self.assertIn("Nothing is there yet", self.ui.referenceInfoLabel.text)
-        self.click(self.ui.buildButton)
-        self.assertEqual(self.ui.buildButton.text, "Stop")
-        waitUntil(lambda: " of " in self.ui.statusLabel.text)
-        self.click(self.ui.buildButton)
-        self.logic.wait()
-        self.assertEqual(self.ui.statusLabel.text, "Stopped.")
-        self.assertEqual(self.ui.buildButton.text, "Resume")
-        self.click(self.ui.buildButton)
-        self.logic.wait()
-        self.assertEqual(self.ui.statusLabel.text, "Done.")
-        self.assertEqual(self.ui.buildButton.text, "Build")
-        self.assertIn("spectral, axial: 6 subjects, 6 volumes", self.ui.referenceInfoLabel.text)
 
     def trainingFiles(self):
         return sorted((sharedReference() / "training").glob("*.nrrd"))
@@ -165,7 +147,7 @@ class DeviceTest(PanelTestCase):
         self.ui.advancedCollapsibleButton.collapsed = False
         self.addCleanup(setattr, self.ui.advancedCollapsibleButton, "collapsed", True)
         process = self.panel.advanced._process
-        waitUntil(lambda: process.state() == qt.QProcess.NotRunning, 60)
+        waitUntil(lambda: process.state() == qt.QProcess.NotRunning, 240)
         self.assertGreaterEqual(self.ui.deviceSelector.count, 2)
         self.ui.deviceSelector.setCurrentIndex(1)
         self.assertEqual(self.logic.getParameterNode().device, "cpu")
@@ -183,18 +165,6 @@ class ChangeMeanwhileTest(InputTestCase):
         node.SetAndObserveImageData(empty)
         self.logic.wait()
         self.assertEqual(node.GetAttribute("MemorizationIndex.Verdict"), "copy")
-
-    def test_the_panel_after_the_scored_volume_was_deleted(self):
-        nodes = [addVolume(np.roll(TRAINING[i], i, 2), f"v{i}") for i in range(2)]
-        self.check(self.ui.volumeSelector, *nodes)
-        self.ui.referencePath.currentPath = str(self.reference)
-        self.click(self.ui.applyButton)
-        for node in nodes:
-            slicer.mrmlScene.RemoveNode(node)
-        self.logic.wait()
-        slicer.app.processEvents()
-        self.assertEqual(len(self.names()), 2)
-        self.assertIn("is not in the scene any more", self.ui.statusLabel.text)
 
 
 if __name__ == "__main__":

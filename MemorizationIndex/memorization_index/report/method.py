@@ -121,10 +121,17 @@ def controls(run: dict[str, Any]) -> str:
     )
     if found["at_1_percent"] is not None:
         said += (
-            f"; slices with p ≤ .01: {100 * found['at_1_percent']:.1f} % (expected 1 %), with p ≤ .05: "
-            f"{100 * found['at_5_percent']:.1f} % (expected 5 %)"
+            f"; slices with p ≤ .01: {_rate(found, 'at_1_percent')} (expected 1 %), with p ≤ .05: "
+            f"{_rate(found, 'at_5_percent')} (expected 5 %)"
         )
     return f"{generator}<p>{text(said)}.</p>"
+
+
+def _rate(found: dict[str, Any], key: str) -> str:
+    """A rate in percent, with its interval over whole volumes where there is one."""
+    interval = found.get(f"{key}_interval")
+    between = f", 95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %" if interval else ""
+    return f"{100 * found[key]:.1f} %{between}"
 
 
 def _generator(found: dict[str, Any]) -> str:
