@@ -160,7 +160,7 @@ def fit(
     builder = NullBuilder(reference, describer, settings.seed, progress)
     moments = builder.moments()
     reference.whitenings = {c: Whitening.fit(whole, describer.shrinkage[c]) for c, whole in moments.items()}
-    card = PowerCard(CARDS[settings.power], describer, settings.seed)
+    card = PowerCard.named(settings.power, describer, settings.seed)
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries}, card)
     reference.null, reference.null_ncc = result.null, np.array([m.ncc for m in result.matches])
     reference.manifest["calibration"] = _scale(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -304,8 +305,12 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     for gate in gates:
         gate.check(reference.manifest["calibration"])
     check_result_place(Path(options.out), options.queries)
-    with exclusive(Path(options.out) / "run"):
-        return _score_into(options, reference, gates, progress)
+    try:
+        with exclusive(Path(options.out) / "run"):
+            return _score_into(options, reference, gates, progress)
+    finally:
+        with contextlib.suppress(OSError):  # which is there, and not empty, where something was written
+            Path(options.out).rmdir()
 
 
 def _score_into(options: argparse.Namespace, reference: Reference, gates: list[Gate], progress: Progress) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.augmentations import AUGMENTATIONS, PUBLISHED, SMALLEST_SIDE
-from memorization_index.channels import Describer
+from memorization_index.channels import SPECTRAL, Describer
 from memorization_index.progress import Progress
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined
 from memorization_index.spectral import INPUT_SIZE
@@ -25,13 +25,15 @@ from memorization_index.volumes import SliceStack, normalized, square_images
 if TYPE_CHECKING:
     from memorization_index.reference import Reference
 
-#: People whose slices are planted, at most.
-PEOPLE = 24
+#: People whose slices are planted, at most; and with a foundation model, which takes a second a picture on a processor.
+PEOPLE, PEOPLE_ENCODED = 24, 4
 #: The cheap card: the published augmentations, a crop, and all kinds of changes at once.
 CHEAP = (*PUBLISHED, "crop_10", "combo")
+#: The cheap card with a foundation model.
+CHEAP_ENCODED = ("identity", "rotation_5", "flip_horizontal")
 #: The full card: every augmentation that needs no second picture.
 FULL = tuple(name for name, entry in AUGMENTATIONS.items() if not entry.needs_partner)
-CARDS: dict[str, tuple[str, ...]] = {"cheap": CHEAP, "full": FULL, "none": ()}
+CARDS = ("cheap", "full", "none")
 
 
 @dataclass
@@ -39,15 +41,24 @@ class PowerCard:
     """Collects planted slices while the null is built, and counts what is found when the reference is complete."""
 
     augmentations: Sequence[str]
+    people: int
     describer: Describer
     seed: int
     _planted: dict[str, list[SliceStack]] = field(default_factory=dict)
     _subjects: list[str] = field(default_factory=list)
     _controls: dict[str, list[Retrieved]] = field(default_factory=dict)
 
+    @classmethod
+    def named(cls, card: str, describer: Describer, seed: int) -> PowerCard:
+        """The card ``cheap``, ``full`` or ``none`` for what slices are described by."""
+        is_embedded = describer.name == SPECTRAL
+        cheap = CHEAP if is_embedded else CHEAP_ENCODED
+        augmentations = {"cheap": cheap, "full": FULL, "none": ()}[card]
+        return cls(augmentations, PEOPLE if is_embedded or card == "full" else PEOPLE_ENCODED, describer, seed)
+
     def plant(self, stack: SliceStack, subject: str, retriever: Retriever, excluded: NDArray[np.bool_]) -> None:
         """Alter the middle slice of a person's volume in every way, and search it where the person is left out."""
-        if len(self._subjects) >= PEOPLE or min(stack.images[0].shape) < SMALLEST_SIDE:
+        if len(self._subjects) >= self.people or min(stack.images[0].shape) < SMALLEST_SIDE:
             return
         middle = len(stack.images) // 2
         image = normalized(stack.images[middle])
