@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.privacy import encoder_without_places, without_places
+from memorization_index.privacy import without_places
 from slicer.i18n import tr as _
 
 from .ResultFiles import ResultFiles
@@ -65,8 +65,6 @@ def _withoutPlaces(folder):
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if run.get("reference"):
         run["reference"]["path"] = None
-    if run.get("encoder"):
-        run["encoder"] = encoder_without_places(run["encoder"])
     for skipped in run.get("skipped", ()):
         skipped["reason"] = without_places(skipped["reason"], skipped["path"])
         skipped["path"] = Path(skipped["path"]).name

@@ -12,7 +12,7 @@ AGREEMENT_ROLE = "MemorizationIndex.Agreement"
 FOREGROUND_ATTRIBUTE = "MemorizationIndex.Foreground"
 #: Agreement (%) from which on the map is shown.
 LOWEST = 50
-_OPACITY = 0.55
+_OPACITY = 0.45
 _LEGEND_SIZE = 0.1, 0.3  # of the view's width and height
 
 

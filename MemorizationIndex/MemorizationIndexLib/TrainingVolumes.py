@@ -6,6 +6,7 @@ from pathlib import Path
 
 import slicer
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.linking import linked_files
 from memorization_index.verification import below
 from slicer.i18n import tr as _
 
@@ -66,6 +67,8 @@ class TrainingVolumes:
     def _path(self, name, trainingFolder):
         with (self.folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
             rows = {row["volume"]: row for row in csv.DictReader(file)}
+        if name in rows and not rows[name]["path"]:
+            return self._linked(name, trainingFolder)
         stored = Path(rows[name]["path"] if name in rows else name)
         path = below(Path(trainingFolder), stored) if trainingFolder else stored
         if not path.is_file():
@@ -75,3 +78,22 @@ class TrainingVolumes:
                 ).format(name=name, path=path)
             )
         return path
+
+    def _linked(self, name, trainingFolder):
+        """The file of a pseudonymized reference's volume: found by its voxels, which takes the owner's key."""
+        key = self.folder.with_name(self.folder.name + ".key")
+        if not trainingFolder or not key.is_file():
+            raise MemorizationIndexError(
+                _(
+                    "{name}: the reference is pseudonymized; name the folder of the training files, and put its key, "
+                    "which stays with their owner, at {key}."
+                ).format(name=name, key=key)
+            )
+        files = linked_files(self.folder, trainingFolder, key).get(name)
+        if not files:
+            raise MemorizationIndexError(
+                _("{name}: no file in {folder} holds this training volume; name the folder of the files.").format(
+                    name=name, folder=trainingFolder
+                )
+            )
+        return files[0]

@@ -7,16 +7,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from memorization_index._version import __version__
-from memorization_index.bundle import SCHEMA, check_place
+from memorization_index.bundle import SCHEMA, check_place, is_reference
 from memorization_index.calibration import MINIMUM_SUBJECTS, Null
 from memorization_index.channels import Describer, make_describer
 from memorization_index.cohort import Cohort, Skipped, find_volumes
-from memorization_index.encoding import Encoded, chosen_plane, encode, read_slices, shards
+from memorization_index.durable import exclusive
+from memorization_index.encoding import Encoded, chosen_plane, encode, read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.nulls import NullBuilder, NullResult
 from memorization_index.power import CARDS, PowerCard
@@ -28,7 +29,10 @@ from memorization_index.statistics import subject_interval
 from memorization_index.thumbnails import check_kind, make_thumbnails
 from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
-from memorization_index.whitening import SHRINKAGE, Whitening
+from memorization_index.whitening import Whitening
+
+if TYPE_CHECKING:
+    from memorization_index.encoders.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Settings:
     power: str = "cheap"
     device: str = "auto"
     seed: int = 0
-    cache: Path | None = None
+    cache: str | Path | None = None
+    precision: Precision = "auto"
     key: Path | None = None
     thumbnails: str = "none"
 
@@ -62,7 +67,9 @@ def build(
     _check(settings)
     if out is not None:
         check_place(Path(out))
-    describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache)
+        if is_reference(Path(out)):
+            progress.warning(f"{out}: holds a reference already; it is replaced when this one is complete.")
+    describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache, settings.precision)
     cohort = find_volumes(inputs, settings.subjects)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
@@ -73,21 +80,34 @@ def build(
     key = None if settings.key is None else Key.load_or_make(settings.key)
     if key is not None:
         cohort = pseudonymized(cohort, key)
+    _tell_subjects(cohort, progress)
     # Whatever order files are given in, the same reference comes out.
     cohort.entries.sort(key=lambda entry: entry.name)
     plane = chosen_plane(cohort.entries, settings.plane)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="memorization-index-") as temporary:
-            return _build(cohort, plane, describer, settings, Path(temporary) / "units", progress)
+            return in_memory(_build(cohort, plane, describer, settings, Path(temporary) / "units", progress))
     target = Path(out).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     workspace = target.with_name(f".{target.name}.building")
-    reference = _build(cohort, plane, describer, settings, workspace, progress)
-    if key is not None:
-        seal(reference, key)
-    reference.save(target)
-    shutil.rmtree(workspace, ignore_errors=True)
+    with exclusive(workspace):
+        reference = _build(cohort, plane, describer, settings, workspace, progress)
+        if key is not None:
+            seal(reference, key)
+        reference.save(target)
+        shutil.rmtree(workspace, ignore_errors=True)
     return reference
+
+
+def _tell_subjects(cohort: Cohort, progress: Progress) -> None:
+    """Say, before the work begins, where each file counts as a person."""
+    alone = cohort.subject_sources.get("one a file", 0)
+    if alone:
+        hint = f" ({cohort.tables[0]} lies beside them: give it instead of its folder)" if cohort.tables else ""
+        progress.warning(
+            f"{alone} volumes name no subject (no table, BIDS name, DICOM PatientID or --subjects){hint}; each file is "
+            f"taken as a subject of its own."
+        )
 
 
 def _check(settings: Settings) -> None:
@@ -111,6 +131,19 @@ def _build(
             f"None of the {len(cohort.entries)} training images can be used; the first reason: "
             f"{encoded.skipped[0].reason}"
         )
+    return fit(cohort, encoded, plane, describer, settings, progress)
+
+
+def in_memory(reference: Reference) -> Reference:
+    """The reference with its features read into memory, so that the files which they were mapped from can go."""
+    reference.features = {c: [np.array(part) for part in parts] for c, parts in reference.features.items()}
+    return reference
+
+
+def fit(
+    cohort: Cohort, encoded: Encoded, plane: str, describer: Describer, settings: Settings, progress: Progress
+) -> Reference:
+    """Whitening, null and manifest of encoded volumes; ``cohort`` says where their images are, for the null."""
     volumes = [e.volume for e in encoded.volumes]
     slice_volume = np.concatenate([np.full(len(e.numbers), i) for i, e in enumerate(encoded.volumes)]).astype(np.int64)
     slice_number = np.concatenate([e.numbers for e in encoded.volumes])
@@ -126,18 +159,16 @@ def _build(
     )
     builder = NullBuilder(reference, describer, settings.seed, progress)
     moments = builder.moments()
-    reference.whitenings = {c: Whitening.fit(whole) for c, whole in moments.items()}
+    reference.whitenings = {c: Whitening.fit(whole, describer.shrinkage[c]) for c, whole in moments.items()}
     card = PowerCard(CARDS[settings.power], describer, settings.seed)
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries}, card)
     reference.null, reference.null_ncc = result.null, np.array([m.ncc for m in result.matches])
-    reference.features = {c: list(shards(parts)) for c, parts in encoded.features.items()}
-    reference.manifest["calibration"] = {"scales": result.scales}
+    reference.manifest["calibration"] = _scale(result)
     if settings.novel is not None:
         _replace_null(reference, describer, settings.novel, progress)
     _describe_calibration(reference, result, progress)
-    if reference.null.is_calibrated:
-        rows = card.finish(reference, progress)
-        reference.manifest["power"] = {"card": settings.power, "augmentations": rows}
+    rows = card.finish(reference, progress) if reference.null.is_calibrated else []
+    reference.manifest["power"] = {"card": settings.power, "augmentations": rows}
     if settings.controls is not None:
         _check_controls(reference, settings, progress)
     by_name = {entry.name: entry for entry in cohort.entries}
@@ -187,11 +218,11 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
         "encoder": {
             "name": describer.name,
             "fingerprint": describer.fingerprint,
-            "weights": None if settings.weights is None else str(Path(settings.weights).absolute()),
+            "precision": describer.precision,
             "weights_sha256": weights_sha256(settings.weights or _folder_of(settings.encoder)),
             "channels": dict(describer.dimensions),
         },
-        "parameters": {"shrinkage": SHRINKAGE, "views": len(describer.views())},
+        "parameters": {"shrinkage": dict(describer.shrinkage), "views": len(describer.views())},
         "counts": {
             "slices": sum(len(e.numbers) for e in encoded.volumes),
             "volumes": len(encoded.volumes),
@@ -207,6 +238,11 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
 def _folder_of(encoder: str) -> str | None:
     """The folder that holds the weights of an ``hf:`` encoder."""
     return encoder.removeprefix("hf:") if encoder.startswith("hf:") else None
+
+
+def _scale(result: NullResult) -> dict[str, Any]:
+    """The channels' scale, for the manifest (where keys are sorted: which channel is the first must be said)."""
+    return {"knots": dict(result.scale.knots), "common_channel": result.scale.first}
 
 
 def _describe_calibration(reference: Reference, result: NullResult, progress: Progress) -> None:
@@ -226,15 +262,9 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
             "smallest_volume_p": null.smallest_volume_p,
             "by_position": null.bins() is not None,
         }
-    calibration["scales"] = result.scales or dict.fromkeys(reference.features, 1.0)
+    calibration |= _scale(result)
     manifest["calibration"] = calibration
     manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
-    sources = manifest["subjects_from"]
-    if sources.get("one a file"):
-        progress.warning(
-            f"{sources['one a file']} volumes name no subject (no table, BIDS name, DICOM PatientID or --subjects); "
-            f"each file is taken as a subject of its own."
-        )
     if not null.is_calibrated:
         progress.warning(
             f"The training set has {manifest['counts']['subjects']} subjects, fewer than the {MINIMUM_SUBJECTS} that "
@@ -250,7 +280,13 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
 
 def _check_controls(reference: Reference, settings: Settings, progress: Progress) -> None:
     """Score real scans that were never trained on, and record how often they are flagged."""
-    scores = reference.score(settings.controls or "", progress=progress)
+    scores = reference.score(
+        settings.controls or "",
+        weights=settings.weights,
+        device=settings.device,
+        cache=settings.cache,
+        progress=progress,
+    )
     p = np.asarray(scores.slices["p_value"], float)
     known = np.isfinite(p)
     controls: dict[str, Any] = {

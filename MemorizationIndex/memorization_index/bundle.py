@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from memorization_index.durable import finish, sync, sync_names
 from memorization_index.errors import MemorizationIndexError
 
 #: Version of the bundle's layout; a bundle with a higher one is refused.
@@ -56,6 +57,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         text = (folder / MANIFEST).read_bytes()
         recorded = (folder / MANIFEST_SUM).read_bytes()
     except OSError as error:
+        if aside := sorted(folder.parent.glob(f".{_literal(folder.name)}.old-*")):
+            raise MemorizationIndexError(
+                f"{folder}: was being replaced when its build was killed, and lies in {aside[-1].name} beside it; run "
+                f"the build again, which brings it back, or rename that folder."
+            ) from error
         raise MemorizationIndexError(
             f"{folder}: is not a reference ({MANIFEST} or its checksum is not there); expected the folder that "
             f"'memorization-index build' wrote, so check the path."
@@ -126,24 +132,30 @@ def _check_no_file(folder: Path) -> None:
         raise MemorizationIndexError(f"{nearest}: is a file; expected a folder to write to, so choose another --out.")
 
 
-def check_result_place(folder: Path) -> None:
-    """Refuse, before the work, a folder for results that cannot be written or holds other files of the same names."""
+def check_result_place(folder: Path, queries: Iterable[str | Path] = ()) -> None:
+    """Refuse, before the work, a folder for results that cannot be written, or holds the queries or other files."""
+    if any(Path(query).resolve() == folder.resolve() for query in queries):
+        raise MemorizationIndexError(
+            f"{folder}: is the folder that is examined; expected another one for results, so choose another --out."
+        )
     if is_reference(folder):
         raise MemorizationIndexError(
             f"{folder}: is a reference; expected a folder for results, so choose another --out."
         )
+    finish(folder)
     _check_no_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise MemorizationIndexError(f"{folder}: cannot be written to; choose another --out or change its permissions.")
     foreign = [name for name in ("slices.csv", "volumes.csv", "run.json") if (folder / name).exists()]
-    if foreign and not _is_result(folder):
+    if foreign and not is_result(folder):
         raise MemorizationIndexError(
             f"{folder / foreign[0]}: is not of an earlier result and would be lost; choose another --out."
         )
 
 
-def _is_result(folder: Path) -> bool:
+def is_result(folder: Path) -> bool:
+    """Whether a folder holds the result of a run."""
     try:
         run = _parsed((folder / "run.json").read_bytes())
     except OSError:
@@ -174,7 +186,8 @@ def beside(place: Path) -> Path:
 
 
 def replace_folder(new: Path, place: Path) -> None:
-    """Move a finished folder into place; an older one is kept until the new one stands."""
+    """Move a finished folder into place; an older one is kept until the new one stands on the disk."""
+    sync(new)
     old = place.with_name(f".{place.name}.old-{os.getpid()}")
     if place.exists():
         os.replace(place, old)
@@ -184,6 +197,7 @@ def replace_folder(new: Path, place: Path) -> None:
         if old.exists():
             os.replace(old, place)
         raise
+    sync_names(place.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 
 from memorization_index import layout, spectral
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.usercache import FeatureCache, remember_weights
 from memorization_index.volumes import SliceStack, square_images
+from memorization_index.whitening import SHRINKAGE
 
 if TYPE_CHECKING:
     from memorization_index.encoders.base import Encoder
+    from memorization_index.encoders.precision import Precision
 
 #: Features by channel, in the precision they are stored with; a query that is a copy then stays an exact copy.
 Features = dict[str, NDArray[np.float16]]
@@ -30,6 +34,12 @@ SPECTRAL, LAYOUT = "spectral", "layout"
 _MIRRORED = 1
 #: Cells along one side of the layout-keeping pooling.
 GRID = 4
+#: Names what is done to token grids, in fingerprints.
+_POOLING = "pooled-2"
+#: Numbers that longer features are projected to.
+_PROJECTED = 1024
+#: Of deep features less of the identity is mixed into the covariance than of ``spectral`` (docs/encoders.md).
+DEEP_SHRINKAGE = 0.1
 #: Side of the square images that a foundation model is given.
 _ENCODED_SIZE = 224
 
@@ -39,10 +49,12 @@ class Describer(Protocol):
 
     name: str
     fingerprint: str
+    #: How precisely a network computes; None where there is none.
+    precision: Precision | None
     #: Channel → length of its features.
     dimensions: Mapping[str, int]
-    #: Channel → cells that its features consist of; cells share one covariance (see ``Moments``).
-    cells: Mapping[str, int]
+    #: Channel → how far its covariance is shrunk (see ``Whitening``).
+    shrinkage: Mapping[str, float]
 
     def views(self) -> list[spectral.View]:
         """The views under which a query is compared, the identity first."""
@@ -74,8 +86,9 @@ class EmbeddedDescriber:
 
     name = SPECTRAL
     fingerprint = "spectral-2"
+    precision: Precision | None = None
     dimensions: Mapping[str, int] = {SPECTRAL: spectral.DIMENSION, LAYOUT: layout.DIMENSION}
-    cells: Mapping[str, int] = {SPECTRAL: 1, LAYOUT: 1}
+    shrinkage: Mapping[str, float] = {SPECTRAL: SHRINKAGE, LAYOUT: SHRINKAGE}
 
     def views(self) -> list[spectral.View]:
         """The spectral views, then the same with a half turn."""
@@ -111,20 +124,18 @@ class EncoderDescriber:
 
     A forward pass costs a thousand times what a spectral view costs, so the network does not see every view: it sees
     the slice as it is, and under the view that ``spectral`` found best and its half turn (which ``spectral`` cannot
-    tell apart). Null queries go the same way. Features of a picture are computed once and kept in ``cache``.
+    tell apart). Null queries go the same way. Features of a picture are computed once and kept in the cache.
     """
 
-    def __init__(self, encoder: Encoder, cache: Path | None) -> None:
+    def __init__(self, encoder: Encoder, cache: FeatureCache) -> None:
         self.name, self._encoder, self._cache = encoder.name, encoder, cache
-        self.fingerprint = hashlib.sha256(f"{EmbeddedDescriber.fingerprint}+{encoder.fingerprint}".encode()).hexdigest()
+        self.precision: Precision | None = encoder.precision
+        self.fingerprint = f"{EmbeddedDescriber.fingerprint}+{_POOLING}+{encoder.fingerprint}"
         self._embedded = EmbeddedDescriber()
-        widths = {layer: grid.shape[-1] for layer, grid in self._grids(np.zeros((1, 8, 8), np.float32)).items()}
-        dimensions, cells = dict(self._embedded.dimensions), dict(self._embedded.cells)
-        for layer, width in widths.items():
-            dimensions |= {f"{layer}.mean": width, f"{layer}.grid{GRID}": width * GRID**2}
-            cells |= {f"{layer}.mean": 1, f"{layer}.grid{GRID}": GRID**2}
-        self.dimensions: Mapping[str, int] = dimensions
-        self.cells: Mapping[str, int] = cells
+        deep = self._computed(np.zeros((0, 8, 8), np.float32))
+        lengths = {channel: features.shape[1] for channel, features in deep.items()}
+        self.dimensions: Mapping[str, int] = {**self._embedded.dimensions, **lengths}
+        self.shrinkage: Mapping[str, float] = {**self._embedded.shrinkage, **dict.fromkeys(deep, DEEP_SHRINKAGE)}
 
     def views(self) -> list[spectral.View]:
         """Those of the embedded describer."""
@@ -150,16 +161,14 @@ class EncoderDescriber:
 
     def _encoded(self, images: NDArray[np.float32]) -> Features:
         """Features of pictures, each from the cache where it is there."""
-        if self._cache is None:
-            return self._computed(images)
         keys = [hashlib.sha256(self.fingerprint.encode() + image.tobytes()).hexdigest() for image in images]
-        known = {key: found for key in dict.fromkeys(keys) if (found := _load(self._cache, key)) is not None}
+        known = {key: found for key in dict.fromkeys(keys) if (found := self._cache.load(key)) is not None}
         missing = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
         if missing:
             computed = self._computed(images[list(missing.values())])
             for row, key in enumerate(missing):
                 known[key] = {channel: values[row] for channel, values in computed.items()}
-                _store(self._cache, key, known[key])
+                self._cache.store(key, known[key])
         return {
             c: np.stack([known[key][c] for key in keys]) for c in self.dimensions if c not in self._embedded.dimensions
         }
@@ -168,7 +177,7 @@ class EncoderDescriber:
         result: Features = {}
         for layer, grid in self._grids(images).items():
             result[f"{layer}.mean"] = grid.mean(axis=(1, 2)).astype(np.float16)
-            result[f"{layer}.grid{GRID}"] = pooled(grid, GRID).astype(np.float16)
+            result[f"{layer}.grid{GRID}"] = projected(pooled(grid, GRID)).astype(np.float16)
         return result
 
     def _grids(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -200,8 +209,36 @@ def pooled(grid: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1)
 
 
-def make_describer(encoder: str, weights: str | Path | None, device: str, cache: Path | None = None) -> Describer:
-    """The describer that an encoder's name stands for: ``spectral``, ``mri-core`` or ``hf:DIR``."""
+def projected(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Long features ``(n, D)`` in ``min(D, 1024)`` numbers: random signs, the same on every machine (Achlioptas 2003).
+
+    Sixteen cells of 768 numbers need one covariance over all cells: one that cells share loses most copies
+    (docs/encoders.md), and one of 12288² can neither be kept nor inverted. Projecting keeps cosines to about .03.
+    """
+    length = features.shape[1]
+    return features @ _signs(length) if length > _PROJECTED else features
+
+
+@lru_cache(maxsize=2)
+def _signs(length: int) -> NDArray[np.float32]:
+    """A matrix ``(length, 1024)`` of ±1/32."""
+    bits = hashlib.shake_256(f"memorization-index {length}".encode()).digest(length * _PROJECTED // 8)
+    signs = np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(length, _PROJECTED).astype(np.float32)
+    return (2 * signs - 1) / np.float32(_PROJECTED**0.5)
+
+
+def make_describer(
+    encoder: str,
+    weights: str | Path | None,
+    device: str,
+    cache: str | Path | None = None,
+    precision: Precision = "auto",
+) -> Describer:
+    """The describer that an encoder's name stands for: ``spectral``, ``mri-core`` or ``hf:DIR``.
+
+    ``weights``: a file, or the folder of an ``hf:`` encoder, if it is not DIR; ``cache``: see
+    :class:`~memorization_index.usercache.FeatureCache`.
+    """
     if encoder == SPECTRAL:
         if weights is not None:
             raise MemorizationIndexError("--weights: the embedded encoder 'spectral' has none; leave the option out.")
@@ -210,28 +247,7 @@ def make_describer(encoder: str, weights: str | Path | None, device: str, cache:
 
     # A Hugging Face folder says itself which size its network takes.
     size = None if encoder.startswith("hf:") else _ENCODED_SIZE
-    return EncoderDescriber(load_encoder(encoder, weights, image_size=size, device=device), cache)
-
-
-def _load(cache: Path, key: str) -> Features | None:
-    """Features from the cache; None where they are not there or cannot be read."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(cache / key[:2] / f"{key}.safetensors")
-    except (OSError, SafetensorError):
-        return None
-
-
-def _store(cache: Path, key: str, features: Features) -> None:
-    import os
-
-    from safetensors.numpy import save_file
-
-    folder = cache / key[:2]
-    # Features can be matched to the pictures they come from: nobody else on the machine may read them.
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = folder / f".{key}.{os.getpid()}"
-    save_file(features, beside)
-    os.replace(beside, folder / f"{key}.safetensors")
+    loaded = load_encoder(encoder, weights, image_size=size, device=device, precision=precision)
+    describer = EncoderDescriber(loaded, FeatureCache(cache))
+    remember_weights(describer.fingerprint, weights or encoder.removeprefix("hf:"))
+    return describer

@@ -1,4 +1,4 @@
-"""The command line: ``memorization-index build · score · report · verify · sign · evaluate · preview · …``."""
+"""The command line: build, score, report, preview, encoders, demo; the others are where what they do is."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any
 from memorization_index._version import __version__
 from memorization_index.checking_commands import add_sign, add_verify
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.evaluation.commands import add_commands
+from memorization_index.growing_commands import add_extend, add_merge, tell_reference
 from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
 
 if TYPE_CHECKING:
+    from memorization_index.gate import Gate
     from memorization_index.pseudonyms import Key
+    from memorization_index.reference import Reference
 
 DONE, WRONG_USE, CONDITION_MET, STOPPED = 0, 2, 3, 130
 
+#: Commands that keep what was finished when they are stopped.
+_RESUMED = ("build", "evaluate")
 _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
@@ -57,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USE
     except (Stopped, KeyboardInterrupt):
         progress.close()
-        _tell_error(progress, "Stopped; the same command goes on from what was finished.")
+        resumes = options.command in _RESUMED
+        rest = "the same command goes on from what was finished" if resumes else "nothing was written"
+        _tell_error(progress, f"Stopped; {rest}.")
         return STOPPED
     finally:
         progress.close()
@@ -110,8 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"memorization-index {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_build(commands)
+    add_extend(commands, _add_common)
+    add_merge(commands, _add_common)
     _add_score(commands)
-    _add_evaluate(commands)
+    add_commands(commands, _add_common)
     add_verify(commands)
     add_sign(commands)
     _add_report(commands)
@@ -144,6 +154,12 @@ def _add_build(commands: Any) -> None:
     )
     build.add_argument("--encoder", default="spectral", metavar="NAME", help="see 'encoders' (default: spectral)")
     build.add_argument("--weights", metavar="FILE", help="weights of the encoder")
+    build.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="of a deep encoder; auto: float16 on CUDA, bfloat16 on processors that are faster with it (default)",
+    )
     build.add_argument("--protocol", default="mi-v1", metavar="NAME", help="mi-v1 (default)")
     build.add_argument("--controls", metavar="PATH", help="real scans that were never trained on, to check the null")
     build.add_argument(
@@ -207,26 +223,6 @@ def _add_preview(commands: Any) -> None:
     devices.set_defaults(run=_devices)
 
 
-def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure detection and false alarms on a cohort of your own")
-    evaluate.add_argument("cohort", metavar="COHORT", nargs="+", help="real scans: files, folders, or CSV/TSV tables")
-    evaluate.add_argument("--out", metavar="DIR", required=True, help="folder to write tables to")
-    evaluate.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
-    evaluate.add_argument("--plane", choices=("axial", "coronal", "sagittal", "native"), default="native")
-    evaluate.add_argument("--splits", type=int, default=1, help="random splits by subject, pooled (default 1)")
-    evaluate.add_argument("--training-subjects", type=int, metavar="N", help="subjects to train on (default 2 of 3)")
-    evaluate.add_argument("--volumes", type=int, default=30, help="copies and controls an augmentation (default 30)")
-    evaluate.add_argument("--slices", type=int, default=12, help="slices of each, evenly spaced (default 12)")
-    evaluate.add_argument(
-        "--augmentations", default="published", metavar="NAMES", help="published (default), all, or names with commas"
-    )
-    evaluate.add_argument("--encoder", default="spectral", metavar="NAME", help="as in build")
-    evaluate.add_argument("--weights", metavar="FILE", help="as in build")
-    evaluate.add_argument("--seed", type=int, default=0, help="seed of splits and augmentations (default 0)")
-    _add_common(evaluate)
-    evaluate.set_defaults(run=_evaluate)
-
-
 def _add_report(commands: Any) -> None:
     report = commands.add_parser("report", help="write the report of a result again, with the reader's decisions")
     report.add_argument("result", metavar="DIR", type=Path)
@@ -250,7 +246,10 @@ def _add_report(commands: Any) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device of a deep encoder: auto, cpu, cuda (default auto)")
     parser.add_argument(
-        "--cache", metavar="DIR", help="keep a deep encoder's features here, so that none is made twice"
+        "--cache",
+        metavar="DIR",
+        help="where a deep encoder's features are kept, so that none is made twice (default: this user's cache; off: "
+        "nowhere)",
     )
     _add_for_programs(parser)
 
@@ -278,19 +277,12 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         device=options.device,
         seed=options.seed,
         cache=options.cache,
+        precision=options.precision,
         key=_key_of(options),
         thumbnails=options.thumbnails,
         progress=progress,
     )
-    progress.close()
-    counts, out = reference.manifest["counts"], Path(options.out).absolute()
-    if isinstance(progress, JsonProgress):
-        progress.event("done", command="build", out=str(out), counts=counts, seconds=_since(started))
-    else:
-        print(
-            f"Reference of {counts['subjects']} subjects, {counts['volumes']} volumes, {counts['slices']} slices "
-            f"({reference.plane}; left out: {counts['empty_slices']} empty slices, {counts['skipped']} files): {out}"
-        )
+    tell_reference(reference, options.out, "build", started, progress)
     return DONE
 
 
@@ -304,15 +296,21 @@ def _key_of(options: argparse.Namespace) -> Path | None:
 
 def _score(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.bundle import check_result_place
+    from memorization_index.durable import exclusive
     from memorization_index.gate import Gate
     from memorization_index.reference import Reference
 
-    started = time.monotonic()
     gates = [Gate.parse(text) for text in options.fail_on]
     reference = Reference.open(options.reference)
     for gate in gates:
         gate.check(reference.manifest["calibration"])
-    check_result_place(Path(options.out))
+    check_result_place(Path(options.out), options.queries)
+    with exclusive(Path(options.out) / "run"):
+        return _score_into(options, reference, gates, progress)
+
+
+def _score_into(options: argparse.Namespace, reference: Reference, gates: list[Gate], progress: Progress) -> int:
+    started = time.monotonic()
     key = _loaded_key(options) if options.pseudonymize else None
     scores = reference.score(
         options.queries,
@@ -346,34 +344,6 @@ def _loaded_key(options: argparse.Namespace) -> Key:
     return Key.load_or_make(path)
 
 
-def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.augmentations import named
-    from memorization_index.evaluation.benchmark import Plan, evaluate, markdown
-
-    started = time.monotonic()
-    plan = Plan(
-        splits=options.splits,
-        training_subjects=options.training_subjects,
-        volumes=options.volumes,
-        slices=options.slices,
-        augmentations=named(options.augmentations),
-        plane=options.plane,
-        encoder=options.encoder,
-        weights=options.weights,
-        device=options.device,
-        cache=options.cache,
-        seed=options.seed,
-    )
-    result = evaluate(options.cohort, options.out, plan, options.subjects, progress)
-    progress.close()
-    if isinstance(progress, JsonProgress):
-        out = str(Path(options.out).absolute())
-        progress.event("done", command="evaluate", out=out, all=result["all"], seconds=_since(started))
-    else:
-        print(markdown(result), end="")
-    return DONE
-
-
 def _since(started: float) -> float:
     return round(time.monotonic() - started, 1)
 
@@ -389,14 +359,16 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
     written = [options.result / "report.html"]
     try:
         write_report(scores, written[0], decisions)
-    except (LookupError, TypeError, AttributeError) as error:  # written by something else than score
+        if options.pdf:
+            written.append(options.result / "report.pdf")
+            write_pdf(scores, written[1], decisions)
+    except MemorizationIndexError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # written by something else than score
         raise MemorizationIndexError(
             f"{options.result}: is not a complete result ({type(error).__name__}: {str(error)[:100]!r}); expected the "
             f"folder that 'memorization-index score' wrote, so score again."
         ) from error
-    if options.pdf:
-        written.append(options.result / "report.pdf")
-        write_pdf(scores, written[1], decisions)
     if isinstance(progress, JsonProgress):
         progress.event("done", command="report", written=[str(path.absolute()) for path in written])
     else:

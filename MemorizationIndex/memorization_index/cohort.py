@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from memorization_index.bundle import is_reference
+from memorization_index.bundle import is_reference, is_result
 from memorization_index.dicom import dicom_header, dicom_series, dicom_text
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.tables import read_list, read_table, shown
@@ -47,10 +47,11 @@ class Skipped:
 
 @dataclass
 class Cohort:
-    """The volumes found, what was skipped and why, and where subjects came from (``{source: number of volumes}``)."""
+    """The volumes found, what was skipped and why, and tables in the folders given that were not used."""
 
     entries: list[Entry] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
 
     @property
     def subject_sources(self) -> dict[str, int]:
@@ -61,8 +62,8 @@ class Cohort:
 def find_volumes(inputs: Iterable[str | Path], subjects: str | Path | None = None) -> Cohort:
     """Find the volumes of a cohort.
 
-    ``inputs`` are files, folders (searched recursively, also through links; hidden ones and references are passed
-    over), CSV/TSV tables (``path`` or ``file``; optional ``subject`` or ``subject_id``; optional ``volume`` or
+    ``inputs`` are files, folders (searched recursively, also through links; hidden ones, references and results are
+    passed over), CSV/TSV tables (``path`` or ``file``; optional ``subject`` or ``subject_id``; optional ``volume`` or
     ``scan_id``) or text files with one path a line. ``subjects`` is a table of the same form, or a regular expression
     whose group ``subject`` (or first group) is searched in each path.
 
@@ -83,6 +84,7 @@ def find_volumes(inputs: Iterable[str | Path], subjects: str | Path | None = Non
                 f"{path}: holds no image; expected {_FORMATS} files in it or below it, so check the folder."
             )
         rows += found
+    cohort.tables = sorted({str(t) for given in inputs if (f := Path(given)).is_dir() for t in _tables_in(f)})
     rows = list(_without_repeats(_with_text_names(rows, cohort), cohort))
     rows = _with_subjects(rows, subjects)
     cohort.entries = _entries(rows)
@@ -130,7 +132,7 @@ def _rows_of(path: Path, cohort: Cohort) -> Iterator[_Row]:
 
 
 def _files_below(folder: Path, cohort: Cohort) -> Iterator[Path]:
-    """Files below a folder in the order of their names, each folder once, neither hidden ones nor references."""
+    """Files below a folder in the order of their names, each folder once; no hidden ones, references or results."""
 
     def unreadable(error: OSError) -> None:
         where = str(error.filename)
@@ -139,7 +141,7 @@ def _files_below(folder: Path, cohort: Cohort) -> Iterator[Path]:
     been: set[str] = set()
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
-        if is_reference(Path(parent)) or (real := os.path.realpath(parent)) in been:
+        if is_reference(Path(parent)) or is_result(Path(parent)) or (real := os.path.realpath(parent)) in been:
             folders.clear()
             continue
         been.add(real)
@@ -170,6 +172,16 @@ def _folder(folder: Path, cohort: Cohort) -> Iterator[_Row]:
                     f"{path}: is not an image of a DICOM series; expected a complete DICOM file, so export it again."
                 )
                 cohort.skipped.append(Skipped(str(path), reason))
+
+
+def _tables_in(folder: Path) -> Iterator[Path]:
+    """Tables in a folder that would name its volumes' subjects, were they given instead of the folder."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in _TABLES and not path.name.startswith("."):
+            with path.open(encoding="utf-8-sig", errors="replace") as stream:
+                header = stream.readline(4096).lower()
+            if "subject" in header and re.search(r"\b(path|file)\b", header):
+                yield path
 
 
 def _is_image(path: Path) -> bool:

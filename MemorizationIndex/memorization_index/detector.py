@@ -14,7 +14,7 @@ from memorization_index.features import LayerFeatures, check_same_layers, checke
 from memorization_index.neighbors import Index
 from memorization_index.nulls import fold_labels, hashed
 from memorization_index.paper import SPLIT_SEED, THRESHOLD, PaperProtocol
-from memorization_index.retrieval import Retriever, channel_scales, concatenated, joined
+from memorization_index.retrieval import Retriever, concatenated, joined_null
 from memorization_index.whitening import Moments, Whitening, merged
 
 Columns = dict[str, NDArray[Any]]
@@ -133,9 +133,10 @@ class MemorizationDetector:
             retriever = _retriever(rest, {layer: values[others] for layer, values in arrays.items()})
             parts.append(retriever.search(_as_views({layer: values[own] for layer, values in arrays.items()})))
         nearest = concatenated(parts)
-        self._retriever.scales = channel_scales({layer: one.similarity[:, 0] for layer, one in nearest.items()})
-        similarity = joined(nearest, self._retriever.scales).similarity
-        return Null(similarity, labels[rows].astype(np.int64), labels[rows].astype(np.int64), np.full(len(rows), 0.5))
+        found, self._retriever.scale = joined_null(nearest, labels[rows])
+        return Null(
+            found.similarity, labels[rows].astype(np.int64), labels[rows].astype(np.int64), np.full(len(rows), 0.5)
+        )
 
 
 def _retriever(moments: Mapping[str, Moments], arrays: Mapping[str, NDArray[np.float32]]) -> Retriever:

@@ -7,8 +7,6 @@ own header with DICOM's.
 
 from __future__ import annotations
 
-import io
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.limits import (
     NOT_THE_FORMAT,
     TRUNCATED,
+    BoundedFile,
     check_components,
     check_expansion,
     check_shape,
@@ -45,18 +44,6 @@ _GDCM_ONLY = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70, 80
 _JPEG_SIZES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 
-class _Bounded(io.BufferedReader):
-    """A file of which no more is asked for than is left: Python allocates what a damaged length announces."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._size = os.fstat(self.fileno()).st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        left = max(self._size - self.tell(), 0)
-        return super().read(left if size is None or size < 0 else min(size, left))
-
-
 def dicom_header(path: Path) -> Dataset | None:
     """The elements of a header that this project looks at; None where the file is no DICOM."""
     return _dataset(path, _TAGS, stop_before_pixels=True)
@@ -68,7 +55,7 @@ def _dataset(path: Path, tags: list[str], stop_before_pixels: bool) -> Dataset |
     try:
         if _transfer_syntax(path) == _DEFLATED:  # decompressed without a limit by pydicom
             return None
-        with _Bounded(path) as stream:
+        with BoundedFile(path) as stream:
             return pydicom.dcmread(
                 stream, stop_before_pixels=stop_before_pixels, specific_tags=[*tags], force=not _has_preamble(path)
             )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from memorization_index._version import __version__
 from memorization_index.bundle import write_tensors
 from memorization_index.channels import Describer
 from memorization_index.cohort import Entry, Skipped
+from memorization_index.durable import sync
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
@@ -26,6 +27,8 @@ from memorization_index.volumes import IMAGE_PLANE, SliceStack, Volume, read_vol
 
 #: Volumes that are encoded together and written as one unit.
 _UNIT_FILES = 32
+#: Features are stored in files of about so many slices, fewer where a channel is so long that bytes say stop first.
+_SHARD_ROWS, _SHARD_BYTES = 65_536, 2**27
 _PLAN = "plan.json"
 
 
@@ -40,7 +43,10 @@ class EncodedVolume:
 
 @dataclass(frozen=True)
 class Encoded:
-    """All volumes of a training set and their features ``{channel: [(rows, D) float16, …]}``, in volume order."""
+    """All volumes of a training set and their features ``{channel: [(rows, D) float16, …]}``, in volume order.
+
+    Features lie on disk and are mapped into memory, so that a training set may be larger than that.
+    """
 
     volumes: list[EncodedVolume]
     features: dict[str, list[NDArray[np.float16]]]
@@ -83,14 +89,16 @@ def encode(entries: Sequence[Entry], plane: str, describer: Describer, workspace
     _prepare(workspace, entries, plane, describer)
     units = [entries[i : i + _UNIT_FILES] for i in range(0, len(entries), _UNIT_FILES)]
     progress.begin("reading and describing", len(entries), "volumes")
-    encoded = Encoded([], {channel: [] for channel in describer.dimensions}, [])
-    for number, unit in enumerate(units):
-        path = workspace / f"unit-{number:06d}.safetensors"
+    encoded = Encoded([], {}, [])
+    paths = [workspace / f"unit-{number:06d}.safetensors" for number in range(len(units))]
+    for path, unit in zip(paths, units, strict=True):
         if _is_whole(path):
             progress.advance(len(unit))
         else:
             _encode_unit(unit, plane, describer, path, progress)
         _collect(path, encoded, progress)
+    for channel in describer.dimensions if encoded.volumes else ():
+        encoded.features[channel] = written_shards(workspace, channel, _parts(paths, channel))
     return encoded
 
 
@@ -136,6 +144,7 @@ def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: 
     tensors = {f"{i}.{name}": array for i, (_, arrays) in enumerate(results) for name, array in arrays.items()}
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     write_tensors(beside, tensors or {"none": np.zeros(1)}, {"records": json.dumps([record for record, _ in results])})
+    sync(beside)
     os.replace(beside, path)
 
 
@@ -151,8 +160,26 @@ def _collect(path: Path, encoded: Encoded, progress: Progress) -> None:
             volume = TrainingVolume(**{**record["volume"], "files": tuple(record["volume"]["files"])})
             numbers = unit.get_tensor(f"{i}.numbers")
             encoded.volumes.append(EncodedVolume(volume, numbers, volume.total - len(numbers)))
-            for channel, parts in encoded.features.items():
-                parts.append(unit.get_tensor(f"{i}.{channel}"))
+
+
+def _parts(paths: Sequence[Path], channel: str) -> Iterator[NDArray[np.float16]]:
+    """Features of one channel, volume by volume, of finished units."""
+    from safetensors import safe_open
+
+    for path in paths:
+        with safe_open(path, framework="numpy") as unit:
+            for i, record in enumerate(json.loads(unit.metadata()["records"])):
+                if "volume" in record:
+                    yield unit.get_tensor(f"{i}.{channel}")
+
+
+def written_shards(folder: Path, channel: str, parts: Iterable[NDArray[np.float16]]) -> list[NDArray[np.float16]]:
+    """Write parts ``(n_i, D)`` to files of a folder, one after the other, and map these into memory."""
+    paths = []
+    for number, shard in enumerate(shards(parts)):
+        paths.append(folder / f"features-{channel}-{number:05d}.npy")
+        np.save(paths[-1], shard, allow_pickle=False)
+    return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
 
 
 def chosen_plane(entries: Sequence[Entry], plane: str) -> str:
@@ -180,13 +207,15 @@ def _acquisition_plane(entry: Entry) -> str | None:
     return volume.acquisition_plane or "axial"
 
 
-def shards(parts: Sequence[NDArray[np.float16]], rows: int = 65_536) -> Iterator[NDArray[np.float16]]:
-    """Join parts ``(n_i, D)`` into arrays of about ``rows`` rows."""
+def shards(parts: Iterable[NDArray[np.float16]]) -> Iterator[NDArray[np.float16]]:
+    """Join parts ``(n_i, D)`` into arrays of about 65,536 rows."""
     held: list[NDArray[np.float16]] = []
+    rows = 0
     for part in parts:
         held.append(part)
-        if sum(map(len, held)) >= rows:
+        rows += len(part)
+        if rows >= _SHARD_ROWS or rows * part.shape[1] * part.itemsize >= _SHARD_BYTES:
             yield np.concatenate(held)
-            held = []
+            held, rows = [], 0
     if held:
         yield np.concatenate(held)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +25,19 @@ MAXIMUM_INTENSITY = 1e18
 _FORMATS = "NIfTI, NRRD, MHA, DICOM, PNG, JPEG, TIFF or NPY"
 NOT_THE_FORMAT = "is not of the format that its name says, or its beginning is damaged"
 TRUNCATED = "is truncated, or the data file that belongs to it is missing or shorter than its header says"
+
+
+class BoundedFile(io.BufferedReader):
+    """A file of which no more is asked for than is left: Python allocates what a damaged length announces."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most ``size`` bytes, and no more than there are."""
+        left = max(self._size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def unreadable(path: Path, reason: str) -> MemorizationIndexError:

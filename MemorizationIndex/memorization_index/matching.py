@@ -34,6 +34,7 @@ _COEFFICIENT_SCALE = 20.0**2
 _MINIMUM_OVERLAP = 0.5
 _WHOLE = 0.5  # how much the whole counts beside the best third when a candidate is chosen
 _FOREGROUND = 0.05  # of the strongest local energy
+_BODY = 0.08  # of the intensity range
 _FINEST_FOREGROUND = 0.08  # of the intensity range
 #: Correlation of whole pictures (not band-passed, no transform) from which on they are the same pixels.
 EXACT_CORRELATION = 0.9998
@@ -154,11 +155,12 @@ def agreement_map(query: Image, candidate: Image, found: Match) -> Image:
     """Local agreement ``(64, 64)`` in [0, 1] of a query with its aligned training slice, in the query's geometry.
 
     Normalized cross-correlation of the band-passed pair in a Gaussian window (standard deviation 1/16 of the width);
-    0 where there is no structure to compare.
+    0 where there is no structure to compare, and outside the body, where noise that was copied too would agree.
     """
-    target = _band_pass(_half(query))
+    halved = _half(query)
     aligned, overlap = warp(_turned(candidate, found.mirrored, found.quarters), found.matrix, found.shift * SIZE)
-    return _local_agreement(target, _band_pass(aligned), overlap)
+    body = (_blur(np.maximum(halved, aligned), _FINE) > _BODY).astype(np.float32)
+    return _local_agreement(_band_pass(halved), _band_pass(aligned), overlap * body)
 
 
 def _local_agreement(target: Image, other: Image, overlap: Image) -> Image:

@@ -16,7 +16,7 @@ from memorization_index.limits import NOT_THE_FORMAT, TRUNCATED, check_shape, un
 #: What NumPy writes: a dictionary of a simple type, the order of axes and the shape.
 _HEADER = re.compile(
     r"\{'descr': '(?P<kind>[<>|=]?[a-zA-Z]\d{1,4})', 'fortran_order': (?P<order>True|False), "
-    r"'shape': \((?P<shape>(?:\d{1,15},? ?)*)\),? ?\}\s*"
+    r"'shape': \((?P<shape>[\d, ]{0,200})\),? ?\}\s*"
 )
 _MAXIMUM_HEADER = 10_000
 

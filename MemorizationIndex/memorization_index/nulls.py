@@ -13,13 +13,14 @@ from memorization_index import rescans
 from memorization_index.calibration import Null
 from memorization_index.channels import Describer
 from memorization_index.cohort import Entry
+from memorization_index.combining import CommonScale
 from memorization_index.encoding import read_slices
 from memorization_index.matching import Match
 from memorization_index.neighbors import Index
 from memorization_index.power import PowerCard
 from memorization_index.progress import Progress
-from memorization_index.reference import Reference
-from memorization_index.retrieval import Retrieved, Retriever, channel_scales, concatenated, joined
+from memorization_index.reference import Reference, blocks, whitened
+from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import square_images
@@ -43,13 +44,13 @@ RESCANS = 200
 
 @dataclass
 class NullResult:
-    """The null, its verified matches, matches of simulated rescans, duplicate training volumes, scales of channels."""
+    """The null, its verified matches, matches of simulated rescans, duplicate training volumes, the channels' scale."""
 
     null: Null
     matches: list[Match] = field(default_factory=list)
     rescans: list[Match] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
-    scales: dict[str, float] = field(default_factory=dict)
+    scale: CommonScale = field(default_factory=CommonScale)
 
 
 def hashed(text: str, seed: int) -> int:
@@ -96,12 +97,11 @@ class NullBuilder:
     def moments(self) -> dict[str, Moments]:
         """Moments of all features, by channel; merged from those of the folds, so that no order matters."""
         folds = np.unique(self.fold[self.slice_volume])
-        return {c: merged([self._fold_moments(c, int(f)) for f in folds]) for c in self.reference.features}
+        return {c: merged(self._fold_moments(c, int(f)) for f in folds) for c in self.reference.features}
 
     def _fold_moments(self, channel: str, fold: int) -> Moments:
         rows = (self.fold == fold)[self.slice_volume]
-        joined = np.concatenate(self.reference.features[channel])
-        return Moments.of(joined[rows], self.describer.cells[channel])
+        return merged(Moments.of(block) for block in blocks(self.reference.features[channel], rows))
 
     def build(self, moments: dict[str, Moments], entries: dict[str, Entry], card: PowerCard) -> NullResult:
         """Retrieve, verify and collect; without a second subject the null is empty. Controls are planted on the way."""
@@ -112,8 +112,11 @@ class NullBuilder:
         self.progress.begin("building the null", len(chosen), "volumes")
         parts = []
         for fold in sorted({int(self.fold[i]) for i in chosen}):
-            whitenings = {c: Whitening.fit(whole - self._fold_moments(c, fold)) for c, whole in moments.items()}
-            banks = {c: Index(whitenings[c](np.concatenate(p))) for c, p in self.reference.features.items()}
+            whitenings = {
+                c: Whitening.fit(whole - self._fold_moments(c, fold), self.describer.shrinkage[c])
+                for c, whole in moments.items()
+            }
+            banks = {c: Index(whitened(p, whitenings[c])) for c, p in self.reference.features.items()}
             retriever = Retriever(whitenings, banks)
             parts += [self._retrieve(i, retriever, entries, card) for i in chosen if self.fold[i] == fold]
         return self._collect(parts)
@@ -130,10 +133,9 @@ class NullBuilder:
 
     def _collect(self, parts: list[_NullPart]) -> NullResult:
         nearest = concatenated([found for part in parts for found in part.found])
-        scales = channel_scales({channel: one.similarity[:, 0] for channel, one in nearest.items()})
-        found = joined(nearest, scales)
-        similarity, rows, views = found.similarity, found.rows, found.views
         volume = np.concatenate([np.full(len(p.images), p.volume) for p in parts]).astype(np.int64)
+        found, scale = joined_null(nearest, self.subject[volume])
+        similarity, rows, views = found.similarity, found.rows, found.views
         images = np.concatenate([p.images for p in parts])
         checked = self._worth_verifying(similarity)
         training = TrainingImages(self.volumes, self.reference.plane, None, self.progress)
@@ -145,7 +147,7 @@ class NullBuilder:
             similarity[keep], self.subject[volume[keep]], volume[keep], self.reference.slice_position[rows[keep, 0]]
         )
         matches = [p.match for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
-        return NullResult(null, matches, self._rescans(parts), duplicates, scales)
+        return NullResult(null, matches, self._rescans(parts), duplicates, scale)
 
     def _rescans(self, parts: list[_NullPart]) -> list[Match]:
         """Matches of simulated rescans of an even sample of the null's slices."""

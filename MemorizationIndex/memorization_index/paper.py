@@ -50,7 +50,7 @@ class PaperWhitening:
         moments = Moments.of(features)
         values, vectors = np.linalg.eigh(moments.second / (moments.count - 1))
         # A covariance has no negative eigenvalue; rounding gives some, which ε may not outweigh for large features.
-        return cls(moments.mean[0], (vectors / np.sqrt(np.clip(values, 0, None) + EPSILON)) @ vectors.T)
+        return cls(moments.mean, (vectors / np.sqrt(np.clip(values, 0, None) + EPSILON)) @ vectors.T)
 
     def __call__(self, features: Floats) -> Floats:
         """Whitened unit vectors ``(n, D)``; a feature equal to the mean stays zero."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from memorization_index.bundle import write_tensors
 from memorization_index.matching import agreement_map, aligned_image
+from memorization_index.verdicts import COPIED
 
 if TYPE_CHECKING:
     from memorization_index.reference import Reference
@@ -51,10 +52,12 @@ class Pictures:
 
 
 def worst_first(volumes: dict[str, NDArray[Any]]) -> list[int]:
-    """Row numbers of the volume table by verdict, then p, then number of flagged slices."""
+    """Row numbers of the volume table by verdict, then the share of copied slices, then p, then MI."""
     p = np.nan_to_num(volumes["p_value"].astype(float), nan=1.0)
+    mi = np.nan_to_num(volumes["mi"].astype(float), nan=0.0)
     ranks = [_VERDICT_ORDER.index(v) for v in volumes["verdict"]]
-    return sorted(range(len(ranks)), key=lambda i: (ranks[i], p[i], -volumes["n_flagged"][i], i))
+    copied = volumes["fraction_copied"].astype(float)
+    return sorted(range(len(ranks)), key=lambda i: (ranks[i], -copied[i], p[i], -mi[i], i))
 
 
 def shown_volumes(volumes: dict[str, NDArray[Any]]) -> list[int]:
@@ -65,10 +68,16 @@ def shown_volumes(volumes: dict[str, NDArray[Any]]) -> list[int]:
 
 
 def strongest_slice(slices: dict[str, NDArray[Any]], rows: NDArray[np.int64]) -> int:
-    """Of these rows of the slice table, the one whose match is the strongest evidence: by NCC, else by similarity.
+    """Of these rows of the slice table, the one that is the strongest evidence.
 
-    Of several that are about as good the middle one shows the most.
+    Where a slice was copied (or nothing is flagged) that is the highest NCC, of several about as good the middle one,
+    which shows the most. Where slices are flagged by p alone it is the most similar one.
     """
+    flagged = rows[slices["flagged"][rows].astype(bool)]
+    copied = rows[np.isin(slices["match_class"][rows].astype(str), [str(c) for c in COPIED])]
+    if len(flagged) and not len(copied):
+        return int(flagged[np.argmax(slices["similarity"][flagged])])
+    rows = copied if len(copied) else rows
     ncc = slices["ncc"][rows].astype(float)
     if np.isfinite(ncc).any():
         best = rows[ncc >= np.nanmax(ncc) - 0.005]

@@ -66,7 +66,7 @@ class PowerCard:
         for name, stacks in self._planted.items():
             found = [reference.retriever.examine(self.describer, stack) for stack in stacks]
             flagged, named = self._judge(reference, found, stacks)
-            control = joined(concatenated(self._controls[name]), reference.retriever.scales)
+            control = joined(concatenated(self._controls[name]), reference.retriever.scale)
             p, _ = reference.null.slice_p(control.similarity, reference.slice_position[control.rows[:, 0]])
             rows.append(
                 {
@@ -85,7 +85,7 @@ class PowerCard:
         self, reference: Reference, found: list[Retrieved], stacks: list[SliceStack]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which planted copies are flagged, and which name the right person: both ``(n,)``."""
-        together = joined(concatenated(found), reference.retriever.scales)
+        together = joined(concatenated(found), reference.retriever.scale)
         p, _ = reference.null.slice_p(together.similarity, reference.slice_position[together.rows[:, 0]])
         images = np.concatenate([square_images(stack, INPUT_SIZE) for stack in stacks])
         training = TrainingImages(reference.volumes, reference.plane, None, Progress())

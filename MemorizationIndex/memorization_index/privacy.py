@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,14 +28,6 @@ def without_places(text: str, path: str = "") -> str:
     return _FOLDERS.sub("", text)
 
 
-def encoder_without_places(encoder: dict[str, Any]) -> dict[str, Any]:
-    """What a manifest says of its encoder, without where its weights lie."""
-    name = str(encoder["name"])
-    if name.startswith("hf:"):
-        name = f"hf:{Path(name.removeprefix('hf:')).name}"
-    return {**encoder, "name": name, "weights": None}
-
-
 def leaving(scores: Scores, key: Key | None = None) -> Scores:
     """A result as it is written unless paths are asked for: files by name, no folder of this machine.
 
@@ -45,7 +37,6 @@ def leaving(scores: Scores, key: Key | None = None) -> Scores:
         scores = _renamed(scores, key)
     run = dict(scores.run)
     run["reference"] = {**run["reference"], "path": None}
-    run["encoder"] = encoder_without_places(run["encoder"])
     run["skipped"] = [
         {"path": Path(s["path"]).name, "reason": without_places(s["reason"], s["path"])} for s in run["skipped"]
     ]

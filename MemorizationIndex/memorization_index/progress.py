@@ -47,10 +47,13 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated time left in the stage, or None before the first step."""
-        if self.done == 0:
+        """Estimated time left in the stage, or None before enough is done to tell (2 s, 3 steps, 2 % of them)."""
+        if self.done >= self.total:
+            return 0.0 if self.done else None
+        taken = time.monotonic() - self._started
+        if self.done < max(3, 0.02 * self.total) or taken < 2:
             return None
-        return (time.monotonic() - self._started) / self.done * max(self.total - self.done, 0)
+        return taken / self.done * max(self.total - self.done, 0)
 
     def show(self) -> None:
         """Show the state of the stage."""

@@ -145,7 +145,7 @@ def seal(reference: Reference, key: Key) -> None:
     encoder = reference.manifest["encoder"]
     name = "hf:" if encoder["name"].startswith("hf:") else encoder["name"]
     reference.manifest |= {
-        "encoder": {**encoder, "name": name, "weights": None},
+        "encoder": {**encoder, "name": name},
         "skipped": [],  # their number stays in the counts
         "pseudonyms": {"method": "HMAC-SHA256", "check": key.check},
     }

@@ -107,15 +107,20 @@ def _compare(reference: Reference, scores: Scores, again: Scores, name: str, fou
     mi, p, volume_p = np.inf, P, P
     if calibration["calibrated"]:
         mi = _MI_SIMILARITY / calibration["deviation"]
-        p = max(P, 2 * calibration["smallest_slice_p"])
+        ranks = int(old["null_size"].min()) + 1 if "null_size" in old else 1 / calibration["smallest_slice_p"]
+        p = max(P, 2 / ranks)
         volume_p = max(P, calibration["smallest_volume_p"] / 2)
     for column, allowed in (("similarity", SIMILARITY), ("mi", mi), ("p_value", p)):
         _compare_numbers(f"{name}, slices", column, old[column], new[column], allowed, found)
     _compare_classes(name, old, new, calibration["thresholds"], found)
     old, new = (_rows(s.volumes, name) for s in (scores, again))
+    if calibration["calibrated"] and "null_deviation" in old:  # a volume's MI has a null of its own
+        mi = _MI_SIMILARITY / float(old["null_deviation"][0])
     for column, allowed in (("mi", mi), ("p_value", volume_p)):
         _compare_numbers(name, column, old[column], new[column], allowed, found)
-    if old["verdict"][0] != new["verdict"][0]:
+    # Whether p counts is decided by all images of a run together, so only all of them give the same verdict.
+    whole = len(again.volumes["volume"]) == len(scores.volumes["volume"])
+    if whole and old["verdict"][0] != new["verdict"][0]:
         found.problems.append(f"{name}: verdict is {new['verdict'][0]}, recorded {old['verdict'][0]}.")
     found.volumes += 1
     found.slices += int((scores.slices["volume"] == name).sum())
@@ -138,9 +143,16 @@ def _compare_numbers(where: str, column: str, old: np.ndarray, new: np.ndarray, 
 
 
 def _compare_classes(name: str, old: Columns, new: Columns, thresholds: dict[str, float], found: Recheck) -> None:
-    """Classes must be the same, but where the recorded NCC lies on a threshold."""
-    edges = [value for key, value in thresholds.items() if key.endswith("_ncc")]
-    near = np.min([np.abs(old["ncc"].astype(float) - edge) for edge in edges], axis=0) <= NCC
+    """Classes must be the same, but where the recorded agreement lies on a threshold."""
+    near = np.zeros(len(old["slice"]), bool)
+    for threshold, column in (
+        ("copy_ncc", "ncc"),
+        ("altered_ncc", "ncc"),
+        ("rescan_ncc", "ncc"),
+        ("altered_part", "part"),
+    ):
+        if threshold in thresholds and column in old:
+            near |= np.abs(old[column].astype(float) - thresholds[threshold]) <= NCC
     other = (old["match_class"] != new["match_class"]) & ~near
     for i in np.flatnonzero(other):
         found.problems.append(

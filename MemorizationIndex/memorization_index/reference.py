@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from memorization_index.bundle import (
     write_tensors,
 )
 from memorization_index.calibration import Null
+from memorization_index.combining import CommonScale
+from memorization_index.durable import exclusive
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.retrieval import Retriever
@@ -32,9 +34,12 @@ from memorization_index.verification import TrainingVolume
 from memorization_index.whitening import Whitening
 
 if TYPE_CHECKING:
+    from memorization_index.encoders.precision import Precision
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
 
+#: Rows of features that are worked on at a time.
+_BLOCK_ROWS = 16_384
 #: Small pictures of the training slices, where the bundle has them.
 THUMBNAILS = "thumbnails.npy"
 
@@ -77,6 +82,7 @@ class Reference:
         device: str = "auto",
         seed: int = 0,
         cache: str | Path | None = None,
+        precision: Precision = "auto",
         key: str | Path | None = None,
         thumbnails: str = "none",
         progress: Progress | None = None,
@@ -84,9 +90,22 @@ class Reference:
         """Fit a training set; see :func:`memorization_index.building.build`."""
         from memorization_index.building import Settings, build
 
-        kept, key = (None if path is None else Path(path) for path in (cache, key))
+        key = None if key is None else Path(key)
         settings = Settings(
-            subjects, plane, encoder, weights, protocol, controls, novel, power, device, seed, kept, key, thumbnails
+            subjects,
+            plane,
+            encoder,
+            weights,
+            protocol,
+            controls,
+            novel,
+            power,
+            device,
+            seed,
+            cache,
+            precision,
+            key,
+            thumbnails,
         )
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
@@ -123,10 +142,52 @@ class Reference:
         from memorization_index.scoring import Options, score
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
-        root, weights, cache, key = (
-            None if path is None else Path(path) for path in (training_root, weights, cache, key)
-        )
+        root, weights, key = (None if path is None else Path(path) for path in (training_root, weights, key))
         return score(self, listed, Options(root, weights, device, cache, key), progress)
+
+    def extend(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        out: str | Path | None = None,
+        *,
+        subjects: str | Path | None = None,
+        controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        training_root: str | Path | None = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        cache: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Reference:
+        """This reference and new volumes, as one build of all would give it; see :mod:`.extending`."""
+        from memorization_index.extending import Growth, extend
+        from memorization_index.scoring import Options
+
+        listed = [inputs] if isinstance(inputs, str | Path) else inputs
+        root, weights = (None if path is None else Path(path) for path in (training_root, weights))
+        growth = Growth(controls, novel, Options(root, weights, device, cache))
+        return extend(self, listed, out, growth, subjects, progress)
+
+    @classmethod
+    def merge(
+        cls,
+        references: Sequence[Reference],
+        out: str | Path | None = None,
+        *,
+        controls: str | Path | None = None,
+        novel: str | Path | None = None,
+        training_root: str | Path | None = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        cache: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Reference:
+        """References of parts of one training set, joined as one build of all would give it; see :mod:`.extending`."""
+        from memorization_index.extending import Growth, merge
+        from memorization_index.scoring import Options
+
+        root, weights = (None if path is None else Path(path) for path in (training_root, weights))
+        return merge(references, out, Growth(controls, novel, Options(root, weights, device, cache)), progress)
 
     @property
     def plane(self) -> str:
@@ -143,7 +204,9 @@ class Reference:
         """Whitening and index of every channel (made at first use)."""
         if self._retriever is None:
             banks = {c: Index(whitened(shards, self.whitenings[c])) for c, shards in self.features.items()}
-            self._retriever = Retriever(self.whitenings, banks, self.manifest["calibration"]["scales"])
+            calibration = self.manifest["calibration"]
+            scale = CommonScale(calibration["knots"], calibration["common_channel"])
+            self._retriever = Retriever(self.whitenings, banks, scale)
         return self._retriever
 
     @property
@@ -161,15 +224,16 @@ class Reference:
     def save(self, folder: Path) -> None:
         """Write the bundle beside its place and move it there, replacing an older one."""
         folder = folder.resolve()
-        recover(folder)
-        check_place(folder)
-        new = beside(folder)
-        try:
-            self._write(new)
-            write_manifest(new, self.manifest)
-            replace_folder(new, folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        with exclusive(folder, wait=True):
+            recover(folder)
+            check_place(folder)
+            new = beside(folder)
+            try:
+                self._write(new)
+                write_manifest(new, self.manifest)
+                replace_folder(new, folder)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
         self.folder = folder
 
     def _write(self, folder: Path) -> None:
@@ -215,9 +279,26 @@ class Reference:
         )
 
 
-def whitened(shards: Iterable[NDArray[np.float16]], whitening: Whitening) -> NDArray[np.float32]:
-    """Whitened unit vectors ``(N, D)`` of stored features."""
-    return np.concatenate([whitening(shard) for shard in shards])
+def blocks(
+    shards: Sequence[NDArray[np.float16]], chosen: NDArray[np.bool_] | None = None
+) -> Iterator[NDArray[np.float16]]:
+    """Stored features in order, some rows at a time; only rows that are ``chosen`` ``(N,)``, if given."""
+    start = 0
+    for shard in shards:
+        own = np.arange(len(shard)) if chosen is None else np.flatnonzero(chosen[start : start + len(shard)])
+        for first in range(0, max(len(own), 1), _BLOCK_ROWS):
+            yield shard[own[first : first + _BLOCK_ROWS]]
+        start += len(shard)
+
+
+def whitened(shards: Sequence[NDArray[np.float16]], whitening: Whitening) -> NDArray[np.float32]:
+    """Whitened unit vectors ``(N, D)`` of stored features; no more than these and a block of rows is held."""
+    result = np.empty((sum(map(len, shards)), shards[0].shape[1]), np.float32)
+    start = 0
+    for block in blocks(shards):
+        result[start : start + len(block)] = whitening(block)
+        start += len(block)
+    return result
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from memorization_index import layout
 from memorization_index.channels import LAYOUT, Describer
+from memorization_index.combining import CommonScale
 from memorization_index.neighbors import Index, Nearest
 from memorization_index.volumes import SliceStack
 from memorization_index.whitening import Whitening
@@ -19,6 +20,8 @@ Excluded = NDArray[np.bool_] | None
 
 #: How many candidates each channel names.
 CANDIDATES = 3
+#: Parts of the null's subjects that are joined on the scale of the others.
+_FOLDS = 10
 #: Channel of the similarity in parts, which has no features of its own: it looks again at ``layout``'s best candidates.
 PART = "layout.part"
 PART_CANDIDATES = 200
@@ -30,13 +33,14 @@ class Retrieved:
 
     ``similarity`` ``(n,)`` in [0, 1]; ``rows`` and ``views`` ``(n, k)`` the candidates, the strongest first (−1 where
     there are fewer); ``agreement`` ``(n,)`` the number of channels whose nearest slice is the first candidate;
-    ``nearest`` what each channel found.
+    ``channel`` ``(n,)`` the name of the one whose evidence is strongest; ``nearest`` what each channel found.
     """
 
     similarity: NDArray[np.float64]
     rows: NDArray[np.int64]
     views: NDArray[np.int64]
     agreement: NDArray[np.int64]
+    channel: NDArray[np.object_]
     nearest: dict[str, Nearest]
 
     @property
@@ -46,26 +50,20 @@ class Retrieved:
 
 
 class Retriever:
-    """Whitening and index of every channel, and how the channels' similarities are brought to one scale.
-
-    Of several channels the one with the strongest evidence counts: s = max over k of 1 − (1 − s_k)·scale_k. A scale
-    stretches a channel's distance 1 − s_k so that the 95th percentile of its null falls on that of the first channel;
-    an exact copy keeps 1. One channel that sees a copy is enough, and the others cost what looking more often costs
-    the null. (The paper's geometric mean, Eq. 4, lets a channel that sees nothing hide the copy.)
-    """
+    """Whitening and index of every channel, and the common scale of their similarities."""
 
     def __init__(
         self,
         whitenings: Mapping[str, Whitening],
         banks: Mapping[str, Index],
-        scales: Mapping[str, float] | None = None,
+        scale: CommonScale | None = None,
     ) -> None:
         self.whitenings, self.banks = whitenings, banks
-        self.scales = scales or {}
+        self.scale = scale or CommonScale()
 
     def search(self, features: Mapping[str, NDArray[np.floating]], excluded: Excluded = None) -> Retrieved:
         """Search features ``{channel: (n, views, D)}``; training rows where ``excluded`` is true are left out."""
-        return joined({c: self._nearest(c, f, excluded) for c, f in features.items()}, self.scales)
+        return joined({c: self._nearest(c, f, excluded) for c, f in features.items()}, self.scale)
 
     def examine(self, describer: Describer, stack: SliceStack, excluded: Excluded = None) -> Retrieved:
         """Search slices: channels with all views first, then the others under views that those lead to."""
@@ -78,7 +76,7 @@ class Retriever:
             if parted:
                 found[PART] = _seen_under(views, self._in_parts(whitened, nearest))
             found[channel] = _seen_under(views, nearest.first(CANDIDATES))
-        return joined(found, self.scales)
+        return joined(found, self.scale)
 
     def _in_parts(self, queries: NDArray[np.float32], nearest: Nearest) -> Nearest:
         """The same candidates ordered by how well parts of them agree, each under the view that it was found under."""
@@ -100,13 +98,41 @@ def _seen_under(views: NDArray[np.int64], nearest: Nearest) -> Nearest:
     return Nearest(nearest.similarity, nearest.row, np.take_along_axis(views, nearest.view, axis=1))
 
 
-def joined(found: dict[str, Nearest], scales: Mapping[str, float]) -> Retrieved:
+def joined(found: dict[str, Nearest], scale: CommonScale) -> Retrieved:
     """One similarity for every slice from what its channels found, and their candidates, the strongest first."""
-    scaled = {c: Nearest(rescaled(n.similarity, scales.get(c, 1.0)), n.row, n.view) for c, n in found.items()}
-    similarity = np.max([nearest.similarity[:, 0] for nearest in scaled.values()], axis=0)
+    scaled = {c: Nearest(scale(c, n.similarity), n.row, n.view) for c, n in found.items()}
+    strongest = np.stack([nearest.similarity[:, 0] for nearest in scaled.values()])
+    channel = np.array(list(found), object)[strongest.argmax(axis=0)]
     rows, views = _candidates(scaled)
     agreement = np.sum([nearest.row[:, 0] == rows[:, 0] for nearest in found.values()], axis=0)
-    return Retrieved(np.clip(similarity, 0, 1).astype(np.float64), rows, views, agreement, found)
+    similarity = np.clip(strongest.max(axis=0), 0, 1).astype(np.float64)
+    return Retrieved(similarity, rows, views, agreement, channel, found)
+
+
+def joined_null(found: dict[str, Nearest], subjects: NDArray[np.int64]) -> tuple[Retrieved, CommonScale]:
+    """The null's slices joined, and the scale that queries are to be joined on.
+
+    Each tenth of the subjects ``(n,)`` is joined on the scale of the others. On a scale that it had a part in, a slice
+    looks more usual than a query does: with 7 channels p ≤ .01 would come out for 1.24 % of strangers, not for 1.06 %.
+    """
+    scale = CommonScale.fit(_first(found))
+    fold = np.unique(subjects, return_inverse=True)[1] % _FOLDS
+    folds = np.unique(fold)
+    if len(folds) < 2:
+        return joined(found, scale), scale
+    parts = [joined(_taken(found, fold == f), CommonScale.fit(_first(_taken(found, fold != f)))) for f in folds]
+    back = np.argsort(np.argsort(fold, kind="stable"), kind="stable")
+    names = ("similarity", "rows", "views", "agreement", "channel")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts])[back] for name in names}
+    return Retrieved(**columns, nearest=found), scale
+
+
+def _first(found: dict[str, Nearest]) -> dict[str, NDArray[np.float32]]:
+    return {channel: nearest.similarity[:, 0] for channel, nearest in found.items()}
+
+
+def _taken(found: dict[str, Nearest], chosen: NDArray[np.bool_]) -> dict[str, Nearest]:
+    return {c: Nearest(n.similarity[chosen], n.row[chosen], n.view[chosen]) for c, n in found.items()}
 
 
 def concatenated(parts: Sequence[Retrieved]) -> dict[str, Nearest]:
@@ -119,18 +145,6 @@ def concatenated(parts: Sequence[Retrieved]) -> dict[str, Nearest]:
         )
         for channel in parts[0].nearest
     }
-
-
-def rescaled(similarity: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
-    """1 − (1 − s)·scale: distances stretched, an exact copy stays 1."""
-    return 1 - (1 - similarity) * np.float32(scale)
-
-
-def channel_scales(null: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
-    """Scales that bring the 95th percentile of each channel's null ``(n,)`` to that of the first channel."""
-    quantiles = {channel: float(np.quantile(values, 0.95)) for channel, values in null.items()}
-    first = next(iter(quantiles.values()))
-    return {channel: (1 - first) / max(1 - quantile, 1e-6) for channel, quantile in quantiles.items()}
 
 
 def _candidates(found: dict[str, Nearest]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

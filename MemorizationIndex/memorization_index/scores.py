@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from memorization_index.agreement import AgreementVolume
 from memorization_index.bundle import write_csv
+from memorization_index.durable import finish, prepared
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.pictures import Pictures
 from memorization_index.privacy import leaving
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
 
 SLICE_COLUMNS = (
     "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "null_size", "q_value", "match_subject",
-    "match_volume", "match_slice", "match_class", "ncc", "part", "transform", "layer_agreement", "flagged",
+    "match_volume", "match_slice", "match_class", "ncc", "part", "transform", "layer_agreement", "channel",
+    "flagged",
 )  # fmt: skip
 VOLUME_COLUMNS = (
     "volume", "path", "n_slices", "n_flagged", "fraction_copied", "similarity", "null_mean", "null_deviation", "mi_max",
@@ -46,7 +46,7 @@ _RUN, _AGREEMENT = "run.json", "agreement"
 Columns = dict[str, NDArray[Any]]
 
 
-@dataclass
+@dataclass(repr=False)
 class Scores:
     """The result of one run.
 
@@ -64,9 +64,22 @@ class Scores:
     agreement: dict[int, AgreementVolume] = field(default_factory=dict)
     inputs: list[InputFile] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in self.run["verdicts"].items() if count)
+        return f"<Scores: {len(self.volumes['volume'])} volumes ({verdicts}), {len(self.slices['volume'])} slices>"
+
     def to_frame(self, table: str = "slices") -> Any:
-        """The table ``slices`` or ``volumes`` as a pandas DataFrame (needs pandas)."""
-        import pandas as pd
+        """The table ``slices`` or ``volumes`` as a pandas DataFrame.
+
+        Raises :class:`MemorizationIndexError` where pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MemorizationIndexError(
+                "to_frame needs pandas, which is not installed; expected it, so run 'pip install pandas' or use the "
+                "columns as they are."
+            ) from error
 
         return pd.DataFrame({"slices": self.slices, "volumes": self.volumes}[table])
 
@@ -79,25 +92,17 @@ class Scores:
     def write(self, folder: str | Path, *, keep_paths: bool = False, key: Key | None = None) -> None:
         """Write ``slices.csv``, ``volumes.csv``, ``alignments.csv``, ``agreement/``, pictures, report and ``run.json``.
 
-        All is written beside its place and moved; ``run.json``, without which a result is not read, comes last. Files
+        All is written beside its place, and takes that of an older result at once (see ``durable.prepared``). Files
         are named without the folders they lie in, unless ``keep_paths``; with ``key``, queries get pseudonyms.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
-            beside = Path(temporary)
+        with prepared(Path(folder)) as beside:
             (self if keep_paths else leaving(self, key))._write_files(beside)
-            (folder / _RUN).unlink(missing_ok=True)
-            shutil.rmtree(folder / _AGREEMENT, ignore_errors=True)
-            for path in sorted(beside.iterdir(), key=lambda path: path.name == _RUN):
-                path.replace(folder / path.name)
 
     def _write_files(self, folder: Path) -> None:
         _write_table(folder / "slices.csv", SLICE_COLUMNS, self.slices)
         _write_table(folder / "volumes.csv", VOLUME_COLUMNS, self.volumes)
         _write_table(folder / "alignments.csv", ALIGNMENT_COLUMNS, self.alignments)
-        if self.agreement:
-            (folder / _AGREEMENT).mkdir()
+        (folder / _AGREEMENT).mkdir()  # also without maps: it takes the place of an older result's
         for row, volume in self.agreement.items():
             volume.write(folder / _AGREEMENT / f"{row:04d}.nrrd")
         rows = [(i.volume, i.file, i.sha256) for i in self.inputs]
@@ -114,6 +119,7 @@ class Scores:
 
         folder = Path(folder)
         try:
+            finish(folder)
             run = json.loads((folder / _RUN).read_text(encoding="utf-8"))
             slices = _read_table(folder / "slices.csv", SLICE_COLUMNS)
             volumes = _read_table(folder / "volumes.csv", VOLUME_COLUMNS)
@@ -149,7 +155,17 @@ def _cell(value: Any) -> Any:
 
 
 def _read_table(path: Path, names: Sequence[str]) -> Columns:
-    text = {"volume", "plane", "path", "match_subject", "match_volume", "match_class", "transform", "verdict"}
+    text = {
+        "volume",
+        "plane",
+        "path",
+        "match_subject",
+        "match_volume",
+        "match_class",
+        "transform",
+        "channel",
+        "verdict",
+    }
     whole = {
         "slice",
         "match_slice",

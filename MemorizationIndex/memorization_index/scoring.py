@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from memorization_index._version import __version__
 from memorization_index.agreement import AgreementVolume
 from memorization_index.calibration import VolumeNumbers, oni, q_values
-from memorization_index.channels import Describer, make_describer
+from memorization_index.channels import SPECTRAL, Describer, make_describer
 from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
@@ -29,6 +29,7 @@ from memorization_index.reference import Reference
 from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns, Scores
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.trajectory import fitted
+from memorization_index.usercache import recall_weights
 from memorization_index.verdicts import COPIED, MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import IMAGE_PLANE, Grid, SliceStack, looks_flat, square_images
@@ -49,14 +50,15 @@ class Options:
     """Where things are on this machine.
 
     ``training_root``: where the training volumes are now, if they were moved; ``weights``: the encoder's, if not where
-    they were at build time; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features;
-    ``key``: of a pseudonymized reference, to find its training volumes below ``training_root`` again.
+    they were last used; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features, None for
+    the user's cache, or ``off``; ``key``: of a pseudonymized reference, to find its training volumes below
+    ``training_root`` again.
     """
 
     training_root: Path | None = None
     weights: Path | None = None
     device: str = "auto"
-    cache: Path | None = None
+    cache: str | Path | None = None
     key: Path | None = None
 
 
@@ -112,7 +114,7 @@ def score_queries(
     """
     progress, options = progress or Progress(), options or Options()
     started = time.monotonic()
-    describer = _describer_of(reference, options)
+    describer = describer_of(reference, options)
     with tempfile.TemporaryFile() as images:
         found = _retrieve(reference, queries, describer, images, progress)
         if not found:
@@ -146,14 +148,20 @@ def score_queries(
         return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
 
 
-def _describer_of(reference: Reference, options: Options) -> Describer:
+def describer_of(reference: Reference, options: Options) -> Describer:
+    """The describer that a reference was built with; raises :class:`MemorizationIndexError` where it is another one."""
     expected = reference.manifest["encoder"]
-    weights = options.weights or expected["weights"]
-    if expected["name"] == "hf:" and weights is None:
-        raise MemorizationIndexError(
-            "The reference does not say where its encoder's folder is; expected it to be named, so give --weights DIR."
-        )
-    describer = make_describer(expected["name"], weights, options.device, options.cache)
+    weights = options.weights
+    if expected["name"] != SPECTRAL and weights is None:
+        weights = recall_weights(expected["fingerprint"])
+        if weights is None:
+            raise MemorizationIndexError(
+                f"The reference was built with the encoder {expected['name']} ({expected['fingerprint']}), whose "
+                "weights are not where this machine last had them, if it had; expected them, so give --weights."
+            )
+    describer = make_describer(
+        expected["name"], weights, options.device, options.cache, expected["precision"] or "auto"
+    )
     if describer.fingerprint != expected["fingerprint"]:
         raise MemorizationIndexError(
             f"The reference was built with another {describer.name} encoder ({expected['fingerprint']}) than this one "
@@ -177,6 +185,7 @@ class _Retrieved:
     rows: NDArray[np.int64]
     views: NDArray[np.int64]
     agreement: NDArray[np.int64]
+    channel: NDArray[np.object_]
 
 
 def _retrieve(
@@ -202,6 +211,7 @@ def _retrieve(
                 np.concatenate([f.rows for f in found]),
                 np.concatenate([f.views for f in found]),
                 np.concatenate([f.agreement for f in found]),
+                np.concatenate([f.channel for f in found]),
             )
         )
         progress.advance()
@@ -270,6 +280,7 @@ def _slice_table(
         "part": np.array([pair.match.part if pair else np.nan for pair in pairs]),
         "transform": np.array([pair.match.describe() if pair else "" for pair in pairs], object),
         "layer_agreement": np.concatenate([q.agreement for q in queries]),
+        "channel": np.concatenate([q.channel for q in queries]),
         "flagged": np.array([is_flagged(c, float(one)) for c, one in zip(classes, p_flags, strict=True)], bool),
     }
     return columns, generator

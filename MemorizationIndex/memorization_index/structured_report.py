@@ -106,8 +106,10 @@ def structured_report(scores: Scores, row: int, evidence: Sequence[Any] = ()) ->
         specific_character_set="ISO_IR 192",
     )
     document.SeriesDescription = "Copy evidence"
-    document.ContentDate = document.InstanceCreationDate = time.strftime("%Y%m%d")
-    document.ContentTime = document.InstanceCreationTime = time.strftime("%H%M%S")
+    for name in ("ContentDate", "InstanceCreationDate"):
+        setattr(document, name, time.strftime("%Y%m%d"))
+    for name in ("ContentTime", "InstanceCreationTime"):
+        setattr(document, name, time.strftime("%H%M%S"))
     for equipment in document.get("ContributingEquipmentSequence", []):
         equipment.ContributionDateTime = time.strftime("%Y%m%d%H%M%S")
     document.TimezoneOffsetFromUTC = "+0000"

@@ -27,6 +27,7 @@ from memorization_index.limits import (
     MAXIMUM_INTENSITY,
     NOT_THE_FORMAT,
     TRUNCATED,
+    BoundedFile,
     check_components,
     check_dimension,
     check_direction,
@@ -314,7 +315,7 @@ def _read_picture(path: Path) -> Volume:
     from PIL import Image
 
     # Only these formats, whatever the file holds: Pillow would start Ghostscript for a PostScript file.
-    with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
+    with BoundedFile(path) as stream, Image.open(stream, formats=("PNG", "JPEG", "TIFF")) as picture:
         check_shape(path, picture.size)
         check_expansion(path, math.prod(picture.size) * len(picture.getbands()), path.stat().st_size)
         frames = getattr(picture, "n_frames", 1)

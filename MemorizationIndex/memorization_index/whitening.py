@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,10 +17,9 @@ SHRINKAGE = 0.5
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean ``(cells, d)`` and centered second moment ``(d, d)`` of features ``(n, cells·d)``, float64.
+    """Count, mean ``(d,)`` and centered second moment ``(d, d)`` of features ``(n, d)``, float64.
 
-    Features that consist of several cells (of a spatial grid) have a mean for each cell and one covariance for all:
-    16 cells of 768 numbers would else need a matrix of 12288². Merging does not depend on the order.
+    Merging does not depend on the order.
     """
 
     count: int
@@ -26,13 +27,13 @@ class Moments:
     second: NDArray[np.float64]
 
     @classmethod
-    def of(cls, features: NDArray[np.floating], cells: int = 1) -> Moments:
-        """Moments of features ``(n, cells·d)``."""
-        data = np.asarray(features, np.float64).reshape(len(features), cells, np.shape(features)[1] // cells)
+    def of(cls, features: NDArray[np.floating]) -> Moments:
+        """Moments of features ``(n, d)``."""
+        data = np.asarray(features, np.float64)
         if len(data) == 0:
-            return cls(0, np.zeros(data.shape[1:]), np.zeros((data.shape[2], data.shape[2])))
+            return cls(0, np.zeros(data.shape[1]), np.zeros((data.shape[1], data.shape[1])))
         mean = data.mean(axis=0)
-        centered = (data - mean).reshape(-1, data.shape[2])
+        centered = data - mean
         return cls(len(data), mean, centered.T @ centered)
 
     def __add__(self, other: Moments) -> Moments:
@@ -42,7 +43,7 @@ class Moments:
             return self
         step = other.mean - self.mean
         mean = self.mean + step * (other.count / count)
-        second = self.second + other.second + step.T @ step * (self.count * other.count / count)
+        second = self.second + other.second + np.outer(step, step) * (self.count * other.count / count)
         return Moments(count, mean, second)
 
     def __sub__(self, part: Moments) -> Moments:
@@ -52,21 +53,18 @@ class Moments:
             return Moments(0, np.zeros_like(self.mean), np.zeros_like(self.second))
         mean = self.mean + (self.mean - part.mean) * (part.count / count)
         step = part.mean - mean
-        second = self.second - part.second - step.T @ step * (count * part.count / self.count)
+        second = self.second - part.second - np.outer(step, step) * (count * part.count / self.count)
         return Moments(count, mean, second)
 
 
 def merged(moments: Iterable[Moments]) -> Moments:
     """Moments of all sets together; at least one set."""
-    total, *rest = moments
-    for one in rest:
-        total = total + one
-    return total
+    return functools.reduce(operator.add, moments)
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """An affine map to whitened unit vectors: ``mean`` ``(cells, d)`` and ``matrix`` ``(d, d)``, float32."""
+    """An affine map to whitened unit vectors: ``mean`` ``(d,)`` and ``matrix`` ``(d, d)``, float32."""
 
     mean: NDArray[np.float32]
     matrix: NDArray[np.float32]
@@ -74,9 +72,8 @@ class Whitening:
     @classmethod
     def fit(cls, moments: Moments, shrinkage: float = SHRINKAGE) -> Whitening:
         """Whiten by the covariance shrunk toward a multiple of the identity with the same trace."""
-        cells, dimension = moments.mean.shape
-        covariance = moments.second / max((moments.count - 1) * cells, 1)
-        level = max(float(np.trace(covariance)) / dimension, 1e-12)
+        covariance = moments.second / max(moments.count - 1, 1)
+        level = max(float(np.trace(covariance)) / len(moments.mean), 1e-12)
         values, vectors = np.linalg.eigh(covariance)
         scales = 1 / np.sqrt((1 - shrinkage) * np.clip(values, 0, None) + shrinkage * level)
         # The symmetric root does not depend on the signs and order of eigenvectors, which differ between machines.
@@ -84,9 +81,9 @@ class Whitening:
         return cls(moments.mean.astype(np.float32), matrix.astype(np.float32))
 
     def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Whitened unit vectors of features ``(..., cells·d)``; a feature equal to the mean stays zero."""
-        centered = np.asarray(features, np.float32) - self.mean.ravel()
-        flat = (centered.reshape(-1, self.mean.shape[1]) @ self.matrix).reshape(-1, self.mean.size)
+        """Whitened unit vectors of features ``(..., d)``; a feature equal to the mean stays zero."""
+        centered = np.asarray(features, np.float32) - self.mean
+        flat = centered.reshape(-1, len(self.mean)) @ self.matrix
         norms = np.linalg.norm(flat, axis=1, keepdims=True)
         result: NDArray[np.float32] = (flat / np.maximum(norms, 1e-12)).reshape(centered.shape)
         return result

@@ -35,6 +35,7 @@ class Target:
     tokens: tuple[bytes, ...] = ()
     seal: Callable[[Path], None] | None = None
     entry: str | None = None  # the file that is opened; None: the folder
+    names_files: bool = False  # of the user's own, which may lie anywhere
     layers: dict[str, mutation.Layer] = field(default_factory=dict)
 
 
@@ -103,7 +104,7 @@ def open_result(folder: Path, number: int) -> None:
     from memorization_index.cli import _report
     from memorization_index.progress import Progress
 
-    _report(Namespace(result=folder), Progress())
+    _report(Namespace(result=folder, decisions=None, pdf=False), Progress())
     report = folder / "report.html"
     assert "<script>alert" not in report.read_text(encoding="utf-8")
     report.unlink()
@@ -284,8 +285,8 @@ TARGETS: dict[str, Target] = {
     "jpeg": Target(picture("case.jpg"), 3, open_volume, entry="case.jpg"),
     "tiff": Target(picture("case.tif"), 6, open_volume, tokens=_TIFF, entry="case.tif"),
     "npy": Target(array, 5, open_volume, entry="case.npy"),
-    "table": Target(table, 3, open_table, ("case.csv",), entry="case.csv"),
-    "list": Target(listing, 1, open_table, ("case.txt",), entry="case.txt"),
+    "table": Target(table, 3, open_table, ("case.csv",), entry="case.csv", names_files=True),
+    "list": Target(listing, 1, open_table, ("case.txt",), entry="case.txt", names_files=True),
     "checkpoint": Target(checkpoint("case.pth"), 3, open_checkpoint, tokens=_PTH, entry="case.pth"),
     "safetensors": Target(checkpoint("case.safetensors"), 2, open_checkpoint, entry="case.safetensors"),
     "bundle": Target(bundle, 1, open_bundle, seal=sealed),

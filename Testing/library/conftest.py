@@ -22,6 +22,14 @@ def build(*arguments: object) -> None:
     assert main(["build", *map(str, arguments)]) == 0
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Leave the user's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEMORIZATION_INDEX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six subjects with one volume each, as a BIDS tree."""

@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_DATA_URI = re.compile(rb"base64,([A-Za-z0-9+/=\s]{8,})")
+#: In data URIs, or as what a zip, gzip or PNG file begins with (a Slicer scene keeps files in attributes).
+_BASE64 = re.compile(rb"(?:base64,|(?=UEsDB|H4sI|iVBOR))([A-Za-z0-9+/=]{8,})")
 _STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.S)
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 
@@ -69,8 +70,8 @@ def _parts(content: bytes) -> Iterator[tuple[str, bytes]]:
     elif content.startswith(b"%PDF"):
         for i, part in enumerate(_STREAM.findall(content)):
             yield f"stream {i}", _inflated(part, 15)
-    for i, part in enumerate(_DATA_URI.findall(content)):
-        yield f"data URI {i}", base64.b64decode(part)
+    for i, part in enumerate(_BASE64.findall(content)):
+        yield f"base64 {i}", base64.b64decode(part[: len(part) - len(part) % 4])
 
 
 def _png_parts(content: bytes) -> Iterator[tuple[str, bytes]]:

@@ -334,3 +334,28 @@ def test_nothing_heavy_is_imported_to_parse_a_command() -> None:
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
     assert run.stdout.decode().strip() == "[]"
+
+
+def test_results_are_no_scans_and_scans_are_no_place_for_results(tiny, tmp_path, capsys) -> None:
+    query = tmp_path / "query"
+    phantoms.write(query / "sub-09_T1w.nii.gz", phantoms.anatomy(3)[3:9])
+    assert main(["score", str(tiny.reference), str(query), "--out", str(query)]) == 2
+    assert "is the folder that is examined" in capsys.readouterr().err
+    assert sorted(p.name for p in query.iterdir()) == ["sub-09_T1w.nii.gz"]
+    for _ in range(2):  # the second run must not take the maps of the first for scans
+        assert main(["score", str(tiny.reference), str(query), "--out", str(query / "result")]) == 0
+    run = json.loads((query / "result" / "run.json").read_text())
+    assert (run["counts"]["volumes"], run["counts"]["skipped"]) == (1, 0)
+
+
+def test_build_tells_at_once_that_a_table_beside_the_scans_is_not_used(tmp_path, capsys) -> None:
+    for subject in range(3):
+        phantoms.write(tmp_path / "scans" / f"{subject}.nii.gz", phantoms.anatomy(subject)[4:7])
+    (tmp_path / "scans" / "volumes.csv").write_text("path,subject\n0.nii.gz,a\n1.nii.gz,a\n2.nii.gz,b\n")
+    assert main(["build", str(tmp_path / "scans"), "--out", str(tmp_path / "reference")]) == 0
+    told = capsys.readouterr().err
+    assert told.index("volumes.csv lies beside them: give it instead") < told.index("reading and describing")
+    assert main(["build", str(tmp_path / "scans" / "volumes.csv"), "--out", str(tmp_path / "reference")]) == 0
+    told = capsys.readouterr().err
+    assert "name no subject" not in told
+    assert "holds a reference already; it is replaced" in told

@@ -12,6 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from memorization_index.channels import make_describer
 from memorization_index.cli import main
 from memorization_index.encoders import describe_checkpoint, load_encoder
 from memorization_index.encoders.checkpoints import read_checkpoint
@@ -217,7 +218,10 @@ def test_layer_scale_is_refused_until_it_is_decided(tmp_path):
     assert 'layer_scale="ignore"' in sentence
     found = describe_checkpoint(path).fingerprints
     assert found == {
-        f"layer_scale='{choice}'": load_encoder("mri-core", path, layer_scale=choice).fingerprint
+        f"image_size={size}, {used}, layer_scale='{choice}'": load_encoder(
+            "mri-core", path, image_size=size, layer_scale=choice
+        ).fingerprint
+        for size, used in ((224, "in references of mi-v1"), (240, "as published"))
         for choice in ("apply", "ignore")
     }
 
@@ -231,10 +235,14 @@ def test_a_description_says_what_is_there(tmp_path, capsys):
     assert (description.shape.width, description.shape.depth, description.shape.hidden) == (32, 4, 64)
     assert (description.grid, description.heads, description.class_token) == ((14, 14), 2, True)
     assert description.other == ("dino_head",)
-    assert list(description.fingerprints.values()) == [load_encoder("mri-core", path).fingerprint]
+    built, published = (load_encoder("mri-core", path, image_size=size).fingerprint for size in (224, 240))
+    assert list(description.fingerprints.values()) == [built, published]
+    assert make_describer("mri-core", path, "cpu", precision="float32").fingerprint.endswith(built)
     assert description.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert main(["encoders", "--check", str(path)]) == 0
     printed = capsys.readouterr().out
+    assert f"{built} (image_size=224, in references of mi-v1)" in printed
+    assert f"{published} (image_size=240, as published)" in printed
     for part in (description.sha256, *description.fingerprints.values(), "14 × 14", "dino_head"):
         assert part in printed
 

@@ -108,7 +108,8 @@ def test_the_layers_are_the_hidden_states_of_the_patches(tmp_path, images, famil
     model = saved(tmp_path, make())
     encoder = load(tmp_path)
     assert encoder.layers == ("block1", "block3", "block5")
-    assert encoder.name == f"hf:{tmp_path}"
+    kind = getattr(model.config, "vision_config", model.config).model_type
+    assert encoder.name == f"hf:{tmp_path.name} ({kind})"
     grids = encoder.encode(images, "none")
     states = hidden_states(model, images, encoder.image_size).hidden_states
     for block in (1, 3):
@@ -213,12 +214,17 @@ def test_a_reference_finds_the_folder_again_where_it_was_or_was_moved_to(tmp_pat
     saved(tmp_path / "model", vit())
     scans = make_demo_cohort(tmp_path / "scans", subjects=6, seed=1)
     Reference.build([tmp_path / "scans"], tmp_path / "reference", encoder=f"hf:{tmp_path / 'model'}", device="cpu")
+    # Where the folder lies is this user's to know; the bundle has its name, kind and fingerprint.
+    bundle = b"".join(p.read_bytes() for p in (tmp_path / "reference").iterdir() if p.suffix == ".json")
+    assert str(tmp_path / "model").encode() not in bundle
+    assert b"hf:model (vit)" in bundle
     reference = Reference.open(tmp_path / "reference")
     assert reference.score([scans[0]], device="cpu").volumes["match_volume"][0].startswith("sub-001")
     (tmp_path / "model").rename(tmp_path / "moved")
-    with pytest.raises(MemorizationIndexError, match="is not a folder"):
+    with pytest.raises(MemorizationIndexError, match="give --weights"):
         reference.score([scans[0]], device="cpu")
     assert reference.score([scans[0]], weights=tmp_path / "moved", device="cpu").run["verdicts"]["copy"] == 1
+    assert reference.score([scans[0]], device="cpu").run["verdicts"]["copy"] == 1  # and it is remembered
 
 
 def test_fingerprints(tmp_path):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from memorization_index import MemorizationDetector, MemorizationIndexError, layout, rescans, spectral
 from memorization_index.calibration import Null, oni, q_values
-from memorization_index.channels import pooled, viewed
+from memorization_index.channels import pooled, projected, viewed
 from memorization_index.generator import compared
 from memorization_index.matching import Match, agreement_map, match
 from memorization_index.neighbors import Index
-from memorization_index.retrieval import channel_scales, rescaled
 from memorization_index.spectral import View
 from memorization_index.statistics import auc, subject_interval
 from memorization_index.trajectory import Trajectory, fitted
@@ -103,11 +102,10 @@ def test_parts_agree_where_a_part_was_copied():
 # Whitening and search ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cells", [1, 4])
-def test_merged_moments_equal_those_of_all_data_in_any_order(cells):
+def test_merged_moments_equal_those_of_all_data_in_any_order():
     data = np.random.default_rng(0).normal(3, 2, size=(90, 12))
-    parts = [Moments.of(data[rows], cells) for rows in (slice(0, 7), slice(7, 60), slice(60, 60), slice(60, 90))]
-    whole = Moments.of(data, cells)
+    parts = [Moments.of(data[rows]) for rows in (slice(0, 7), slice(7, 60), slice(60, 60), slice(60, 90))]
+    whole = Moments.of(data)
     for order in itertools.permutations(parts):
         together = merged(order)
         assert together.count == 90
@@ -117,8 +115,8 @@ def test_merged_moments_equal_those_of_all_data_in_any_order(cells):
 
 def test_subtracting_a_part_of_the_moments_gives_those_of_the_rest():
     data = np.random.default_rng(4).normal(2, 3, size=(60, 8))
-    rest = Moments.of(data, 2) - Moments.of(data[:25], 2)
-    expected = Moments.of(data[25:], 2)
+    rest = Moments.of(data) - Moments.of(data[:25])
+    expected = Moments.of(data[25:])
     assert rest.count == expected.count
     np.testing.assert_allclose(rest.mean, expected.mean, rtol=1e-10)
     np.testing.assert_allclose(rest.second, expected.second, rtol=1e-9)
@@ -149,14 +147,25 @@ def test_search_finds_distinct_rows_over_views_and_leaves_out_what_is_excluded()
     assert not {7, 3} & set(Index(bank).search(queries, 3, excluded).row.ravel())
 
 
-def test_scales_bring_nulls_together_and_leave_exact_copies_at_one():
-    rng = np.random.default_rng(4)
-    null = {"a": rng.uniform(0.1, 0.5, 500).astype(np.float32), "b": rng.uniform(0.7, 0.9, 500).astype(np.float32)}
-    scales = channel_scales(null)
-    tops = [np.quantile(rescaled(values, scales[c]), 0.95) for c, values in null.items()]
-    assert scales["a"] == 1
-    assert tops[0] == pytest.approx(tops[1], abs=1e-3)
-    assert rescaled(np.ones(1, np.float32), scales["b"])[0] == 1
+def test_projection_keeps_short_features_and_the_angles_of_long_ones():
+    rng = np.random.default_rng(5)
+    short, long = rng.normal(size=(3, 1024)).astype(np.float32), rng.normal(size=(40, 12288)).astype(np.float32)
+    long[20:] = long[:20] + 0.5 * long[20:]
+    assert projected(short) is short
+    found = projected(long)
+    assert found.shape == (40, 1024)
+
+    def cosines(x):
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        return unit @ unit.T
+
+    difference = cosines(found) - cosines(long)
+    assert np.abs(difference).max() < 5 / 32  # five standard deviations
+    assert np.sqrt(np.mean(np.square(difference))) < 1.1 / 32
+    # The same on every machine: these are bits of SHAKE-256.
+    assert projected(np.eye(2048, dtype=np.float32)[:1])[0, :8].tolist() == [
+        v / 32 for v in (-1, 1, 1, 1, -1, -1, 1, -1)
+    ]
 
 
 def test_pooling_over_cells_keeps_the_layout():

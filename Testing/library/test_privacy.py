@@ -129,6 +129,7 @@ def npz(text: str) -> bytes:
         b'<img src="data:image/png;base64,' + base64.b64encode(png(PATIENT)) + b'">',
         zipped("scene.mrml", zipped("inner.txt", PATIENT.encode())),
         zipped(f"{PATIENT}.txt", b""),
+        zipped("scene.mrml", b'<Text text="' + base64.b64encode(zipped("run.json", PATIENT.encode())) + b'"/>'),
         npz(PATIENT),
         b"NRRD0004\nencoding: gzip\n\n" + gzip.compress(PATIENT.encode()),
         b"%PDF-1.7\n1 0 obj\nstream\n" + zlib.compress(PATIENT.encode()) + b"\nendstream",
@@ -147,7 +148,7 @@ def test_search_looks_at_names(tmp_path: Path) -> None:
 
 def test_search_finds_identifiers_where_nothing_hides_them(home: SimpleNamespace, tmp_path: Path) -> None:
     """The same training set without --pseudonymize: what the next tests look for is there to be found."""
-    assert main(["build", str(home.training), "--out", str(tmp_path / "open")]) == 0
+    assert main(["build", str(home.training), "--out", str(tmp_path / "open"), "--power", "none"]) == 0
     found = leaks([tmp_path / "open"], forbidden(home))
     for text in (WARD, PATIENT, RECORD, DICOM_ID):
         assert any(text in line for line in found)
@@ -203,7 +204,7 @@ def test_structured_reports_name_nobody(home: SimpleNamespace, away: Path, tmp_p
 
 
 def test_open_reference_scored_with_pseudonyms_names_nobody(home: SimpleNamespace, tmp_path: Path) -> None:
-    reference = Reference.build(home.training)
+    reference = Reference.build(home.training, power="none")
     scores = reference.score(home.queries)
     key = Key.load(home.key)
     scores.write(tmp_path / "result", key=key)
@@ -354,7 +355,7 @@ def test_two_keys_give_different_names_and_the_same_key_the_same(tiny, tmp_path:
     names = []
     for key in ("one", "one", "two"):
         out = tmp_path / f"{key}-{len(names)}"
-        arguments = ["build", tiny.training, "--out", out, "--key", tmp_path / key]
+        arguments = ["build", tiny.training, "--out", out, "--key", tmp_path / key, "--power", "none"]
         assert main([str(a) for a in arguments]) == 0
         with (out / "volumes.csv").open(encoding="utf-8", newline="") as stream:
             names.append([(row["volume"], row["subject"], row["fingerprint"]) for row in csv.DictReader(stream)])
@@ -374,7 +375,10 @@ def test_named_reference_has_no_links(tiny, home: SimpleNamespace) -> None:
 def test_thumbnails_only_where_asked(tiny, home: SimpleNamespace, tmp_path: Path) -> None:
     assert not (tiny.reference / "thumbnails.npy").exists()
     assert Reference.open(tiny.reference).thumbnails is None
-    assert main(["build", str(tiny.training), "--out", str(tmp_path / "full"), "--thumbnails", "full"]) == 0
+    assert (
+        main(["build", str(tiny.training), "--out", str(tmp_path / "full"), "--thumbnails", "full", "--power", "none"])
+        == 0
+    )
     full, blurred = Reference.open(tmp_path / "full"), Reference.open(home.reference)
     assert full.thumbnails.shape == (9, 64, 64)
     assert blurred.thumbnails.shape == (36, 64, 64)
@@ -390,7 +394,7 @@ def test_thumbnails_only_where_asked(tiny, home: SimpleNamespace, tmp_path: Path
 
 
 def test_blurred_thumbnails_have_no_fine_detail(home: SimpleNamespace, tmp_path: Path) -> None:
-    sharp = Reference.build(home.training, tmp_path / "sharp", thumbnails="full").thumbnails.astype(float)
+    sharp = Reference.build(home.training, tmp_path / "sharp", thumbnails="full", power="none").thumbnails.astype(float)
     blurred = Reference.open(home.reference).thumbnails.astype(float)
     fine = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64))) > 0.15
     energy = [float(np.square(np.abs(np.fft.fft2(images)[:, fine])).sum()) for images in (sharp, blurred)]

@@ -101,7 +101,6 @@ def put(column: str, value: str, volume: str = COPY) -> Callable[[list[dict[str,
         ("slices.csv", "slice", "40", "has other slices"),
         ("volumes.csv", "mi", "1.0", "copy.nii.gz: mi differs"),
         ("volumes.csv", "q_value", "0.0001", "volumes.csv: its q-values"),
-        ("volumes.csv", "verdict", "no evidence", "verdict is copy, recorded no evidence"),
     ],
 )
 def test_every_changed_number_is_noticed(
@@ -111,6 +110,14 @@ def test_every_changed_number_is_noticed(
     code, _, err = verify(capsys, reference, "--result", other, "--queries", queries / COPY, "--volume", COPY)
     assert code == DIFFERS
     assert said in err
+
+
+def test_another_verdict_is_noticed(reference: Path, queries: Path, result: Path, tmp_path: Path, capsys) -> None:
+    """With all images of the result: whether p counts is decided by all of them together."""
+    other = changed(result, tmp_path / "changed", "volumes.csv", put("verdict", "no evidence"))
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    assert code == DIFFERS
+    assert "verdict is copy, recorded no evidence" in err
 
 
 def test_one_volume_alone(reference: Path, queries: Path, result: Path, tmp_path: Path, capsys) -> None:

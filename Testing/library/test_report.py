@@ -182,17 +182,34 @@ def test_never_promises_what_it_cannot(result: SimpleNamespace, tiny, tmp_path: 
 
 def test_power_card_and_controls_are_shown_where_they_were_measured(result: SimpleNamespace) -> None:
     scores = Scores.read(result.folder)
+    scores.run |= {"power": None, "controls": None}
     assert "Not measured for this reference" in report(scores)
     assert "No control scans were given" in report(scores)
-    scores.run["power"] = [{"augmentation": "rotation_5", "copies": 50, "found": 49, "controls": 40, "flagged": 1}]
+    row = {"augmentation": "rotation_5", "copies": 50, "found": 49, "named": 48, "controls": 40, "flagged": 1}
+    scores.run["power"] = {"card": "cheap", "augmentations": [row]}
     scores.run["controls"] = {
-        "volumes": 4, "slices": 24, "at_1_percent": 0.0125, "at_5_percent": 0.05, "verdict_copy": 0
+        "volumes": 4, "slices": 24, "at_1_percent": 0.0125, "at_5_percent": 0.05, "verdict_copy": 0,
+        "at_5_percent_interval": [0.01, 0.09],
     }  # fmt: skip
     text = Page(report(scores)).text
     assert "49 of 50 (98 %)" in text
+    assert "48 of 50" in text
     assert "1 of 40 (2 %)" in text
     assert "4 real images (24 slices) that were never trained on: 0 got the verdict copy" in text
     assert "1.2 % (expected 1 %)" in text
+    assert "5.0 %, 95 % interval 1.0 to 9.0 % (expected 5 %)" in text
+
+
+def test_says_where_p_is_not_calibrated(result: SimpleNamespace) -> None:
+    scores = Scores.read(result.folder)
+    found = {"slices": 200, "volumes": 20, "limit": 1.0, "shift": 1.7, "p_calibrated": False}
+    for calibrated, said in [
+        (False, "p is not calibrated for this generator. The median of 200 slices of 20 images"),
+        (True, "within the limit of 1: p may be read as it is"),
+        (None, "too few images that are no copies"),
+    ]:
+        scores.run["generator"] = {**found, "p_calibrated": calibrated}
+        assert said in " ".join(Page(report(scores)).text.split())
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -264,7 +281,8 @@ def test_slices_may_be_called_anything(tmp_path: Path) -> None:
         ("verdicts", []),
         ("skipped", [3]),
         ("reference", {"counts": {}}),
-        ("power", [{"augmentation": "x"}]),
+        ("power", {"augmentations": [{"augmentation": "x"}]}),
+        ("generator", {"p_calibrated": False}),
         ("controls", {"volumes": "many"}),
         ("encoder", "none"),
     ],

@@ -76,7 +76,7 @@ def sharedReference():
     slicer.mrmlScene.Clear(0)
     nodes = [addVolume(array, f"training{i}") for i, array in enumerate(TRAINING)]
     table = VolumeWriter(folder / "training").write(nodes)
-    Reference.build(table, out=folder / "reference", plane="axial")
+    Reference.build(table, out=folder / "reference", plane="axial", power="none")
     return folder
 
 

@@ -15,6 +15,7 @@ from memorization_index.errors import MemorizationIndexError
 if TYPE_CHECKING:
     from memorization_index.encoders.base import Encoder
     from memorization_index.encoders.mri_core import LayerScale, Positions
+    from memorization_index.encoders.precision import Precision
     from memorization_index.encoders.preprocessing import Preprocessing
 
 __all__ = ["Description", "describe_checkpoint", "load_encoder"]
@@ -31,6 +32,7 @@ def load_encoder(
     heads: int | None = None,
     device: str = "auto",
     batch_size: int = 16,
+    precision: Precision = "float32",
 ) -> Encoder:
     """Load a deep encoder.
 
@@ -39,12 +41,13 @@ def load_encoder(
     loader leaves. ``preprocessing``: see :mod:`~memorization_index.encoders.preprocessing`. ``layer_scale``: what to do
     with a checkpoint that has LayerScale (``refuse``, ``apply``, ``ignore``). ``heads``: attention heads, where the
     rule of :func:`~memorization_index.encoders.checkpoints.default_heads` is wrong. ``device``: ``auto``, ``cpu``,
-    ``cuda``, …. ``batch_size``: slices a batch, which changes no feature beyond rounding.
+    ``cuda``, …. ``batch_size``: slices a batch, which changes no feature beyond rounding. ``precision``:
+    ``float32``, ``bfloat16``, ``float16`` or ``auto`` (see :mod:`~memorization_index.encoders.precision`).
 
     ``hf:DIR`` is a vision transformer in a local Hugging Face folder (see
     :mod:`~memorization_index.encoders.huggingface`). Its positions, heads and image size are the folder's, so of the
-    settings it takes ``preprocessing``, ``device`` and ``batch_size`` alone; ``weights`` is the folder, if it was moved
-    from DIR.
+    settings it takes ``preprocessing``, ``device``, ``batch_size`` and ``precision`` alone; ``weights`` is the
+    folder, if it is not DIR.
 
     Raises :class:`MemorizationIndexError` where torch is missing, the weights are not what they should be, or a setting
     is not known.
@@ -58,7 +61,7 @@ def load_encoder(
         if weights is None:
             raise MemorizationIndexError("Encoder 'mri-core': has no weights; expected a file, so give --weights FILE.")
         settings = Settings(240 if image_size is None else image_size, positions, preprocessing, layer_scale, heads)
-        return load_mri_core(weights, settings, device, batch_size)
+        return load_mri_core(weights, settings, device, batch_size, precision)
     if name.startswith("hf:"):
         from memorization_index.encoders.huggingface import HuggingFaceEncoder
 
@@ -70,5 +73,6 @@ def load_encoder(
                 raise MemorizationIndexError(
                     f"{setting}={other!r}: encoder {name!r} takes this from its folder; expected it to be left out."
                 )
-        return HuggingFaceEncoder(Path(weights or name.removeprefix("hf:")), preprocessing, device, batch_size)
+        folder = Path(weights or name.removeprefix("hf:"))
+        return HuggingFaceEncoder(folder, preprocessing, device, batch_size, precision)
     raise MemorizationIndexError(f"Encoder {name!r}: is not known; expected 'spectral', 'mri-core' or 'hf:DIR'.")

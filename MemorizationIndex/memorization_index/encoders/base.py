@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,14 @@ from memorization_index.errors import MemorizationIndexError
 if TYPE_CHECKING:
     import torch
 
+    from memorization_index.encoders.precision import Precision
+
 Pool = Literal["mean", "none", "grid4"]
 #: Features by layer.
 Features = dict[str, NDArray[np.float32]]
+
+_Batch = TypeVar("_Batch")
+_Prepared = TypeVar("_Prepared")
 
 _POOLS: tuple[Pool, ...] = ("mean", "none", "grid4")
 _GRID = 4
@@ -32,6 +38,8 @@ class Encoder(Protocol):
     #: SHA-256, in hexadecimal, over the weights and every setting that changes features.
     fingerprint: str
     layers: tuple[str, ...]
+    #: How precisely it computes (see :mod:`~memorization_index.encoders.precision`).
+    precision: Precision
 
     def encode(self, slices: Sequence[NDArray[Any]], pool: Pool = "mean") -> Features:
         """Features of raw 2-D arrays of any size and intensity range, float32 by layer.
@@ -121,11 +129,13 @@ def encode_in_batches(
     pool: Pool,
     batch_size: int,
     shapes: Mapping[str, tuple[int, int, int]],
-    grids: Callable[[Sequence[NDArray[Any]]], Mapping[str, torch.Tensor]],
+    prepare: Callable[[Sequence[NDArray[Any]]], torch.Tensor],
+    grids: Callable[[torch.Tensor], Mapping[str, torch.Tensor]],
 ) -> Features:
     """Encode slices a batch at a time and pool each batch at once, so that few token grids are held together.
 
-    ``grids`` maps raw slices to the layers' token grids ``(n, h, w, C)``, whose ``(h, w, C)`` are ``shapes``.
+    ``prepare`` makes the network's input of a batch while ``grids`` computes the one before: the layers' token grids
+    ``(n, h, w, C)``, whose ``(h, w, C)`` are ``shapes``.
     """
     import torch
 
@@ -133,19 +143,32 @@ def encode_in_batches(
     parts: dict[str, list[NDArray[np.float32]]] = {
         layer: [_pooled(torch.zeros((0, *shape)), pool)] for layer, shape in shapes.items()
     }
+    batches = [slices[start : start + batch_size] for start in range(0, len(slices), batch_size)]
     with torch.inference_mode():
-        for start in range(0, len(slices), batch_size):
-            for layer, grid in grids(slices[start : start + batch_size]).items():
+        for images in _ahead(prepare, batches):
+            for layer, grid in grids(images).items():
                 parts[layer].append(_pooled(grid, pool))
     return {layer: np.concatenate(arrays) for layer, arrays in parts.items()}
+
+
+def _ahead(prepare: Callable[[_Batch], _Prepared], batches: Sequence[_Batch]) -> Iterator[_Prepared]:
+    """Prepare one batch ahead of the one that is worked on, in a thread (its work releases Python's lock)."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = [thread.submit(prepare, batch) for batch in batches[:1]]
+        for batch in batches[1:]:
+            waiting.append(thread.submit(prepare, batch))
+            yield waiting.pop(0).result()
+        for last in waiting:
+            yield last.result()
 
 
 def _pooled(grid: torch.Tensor, pool: Pool) -> NDArray[np.float32]:
     import torch.nn.functional as F
 
+    grid = grid.float()
     if pool == "mean":
         grid = grid.mean((1, 2))
     elif pool == "grid4":
         n, _, _, channels = grid.shape
         grid = F.adaptive_avg_pool2d(grid.permute(0, 3, 1, 2), _GRID).reshape(n, channels * _GRID * _GRID)
-    return grid.float().cpu().numpy()
+    return grid.cpu().numpy()

@@ -11,13 +11,17 @@ from memorization_index.encoders.base import require
 from memorization_index.encoders.checkpoints import Checkpoint, Shape, default_heads, read_checkpoint
 from memorization_index.errors import MemorizationIndexError
 
+#: Image sizes that fingerprints are given for, and where they are used.
+_SIZES = {224: "in references of mi-v1", 240: "as published"}
+
 
 @dataclass(frozen=True)
 class Description:
     """A checkpoint's contents and the fingerprints of its encoder.
 
-    ``grid``: rows and columns of the position table; ``fingerprints``: by ``layer_scale`` setting, with every other
-    setting at its default; ``problem``: why the encoder cannot be made, or empty.
+    ``grid``: rows and columns of the position table; ``fingerprints``: by the settings that matter here (image size,
+    and LayerScale where there is one), with every other setting at its default; ``problem``: why the encoder cannot be
+    made, or empty.
     """
 
     path: Path
@@ -50,7 +54,7 @@ class Description:
             ("SHA-256", self.sha256),
         ]
         for setting, fingerprint in self.fingerprints.items():
-            lines.append(("fingerprint", fingerprint + (f" ({setting})" if self.layer_scale else "")))
+            lines.append(("fingerprint", f"{fingerprint} ({setting})"))
         table = "\n".join(f"  {name:<20}{value}" for name, value in lines)
         return f"{self.path}\n{table}" + (f"\nNot usable: {self.problem}" if self.problem else "")
 
@@ -90,10 +94,12 @@ def _fingerprints(checkpoint: Checkpoint) -> tuple[dict[str, str], str]:
     choices: tuple[LayerScale, ...] = ("apply", "ignore") if checkpoint.layer_scale else ("refuse",)
     found: dict[str, str] = {}
     try:
-        for choice in choices:
-            settings = Settings(layer_scale=choice)
-            check_settings(checkpoint, settings)
-            found[f"layer_scale={choice!r}"] = fingerprint(checkpoint, settings)
+        for size, used in _SIZES.items():
+            for choice in choices:
+                settings = Settings(image_size=size, layer_scale=choice)
+                check_settings(checkpoint, settings)
+                scale = f", layer_scale={choice!r}" if checkpoint.layer_scale else ""
+                found[f"image_size={size}, {used}{scale}"] = fingerprint(checkpoint, settings)
     except MemorizationIndexError as error:
         return {}, str(error)
     return found, ""

@@ -30,6 +30,7 @@ from memorization_index.encoders.base import (
     digest_settings,
     encode_in_batches,
 )
+from memorization_index.encoders.precision import Precision, autocast, choose_precision, half
 from memorization_index.encoders.preprocessing import PREPROCESSINGS, Preprocessing, preprocess
 from memorization_index.errors import MemorizationIndexError
 
@@ -58,21 +59,28 @@ class HuggingFaceEncoder:
     """A vision transformer of a Hugging Face folder (see :class:`base.Encoder`)."""
 
     def __init__(
-        self, folder: Path, preprocessing: Preprocessing = "volume", device: str = "auto", batch_size: int = 16
+        self,
+        folder: Path,
+        preprocessing: Preprocessing = "volume",
+        device: str = "auto",
+        batch_size: int = 16,
+        precision: Precision = "float32",
     ) -> None:
         checked("preprocessing", preprocessing, PREPROCESSINGS)
         _read_json(folder, "config.json")
         model, prefix = _load(folder)
         vision = getattr(model.config, "vision_config", model.config)
-        self.name = f"hf:{folder.absolute()}"
+        # Not where it lies: names go into references and results that others may see.
+        self.name = f"hf:{folder.absolute().name} ({vision.model_type})"
         self._input = _input(folder, vision)
         self._tower: nn.Module = getattr(model, prefix) if prefix else model
         self._blocks = _find_blocks(folder, self._tower, vision)
         self.blocks = default_blocks(len(self._blocks))
         self.layers = tuple(f"block{i}" for i in self.blocks)
-        self.fingerprint = _fingerprint(folder, self._input, preprocessing)
         self._folder, self._preprocessing, self._batch_size = folder, preprocessing, batch_size
         self._device = choose_device(device)
+        self.precision = choose_precision(precision, self._device)
+        self.fingerprint = _fingerprint(folder, self._input, preprocessing, self.precision)
         self._tower = self._tower.float().eval().requires_grad_(False).to(self._device)
         self._grid = self._input.size // self._input.patch
         probe = self.token_grids(torch.zeros(1, 3, self._input.size, self._input.size))
@@ -85,10 +93,10 @@ class HuggingFaceEncoder:
 
     def encode(self, slices: Sequence[NDArray[Any]], pool: Pool = "mean") -> Features:
         """Features of raw 2-D arrays of any size, by layer (see :meth:`base.Encoder.encode`)."""
-        return encode_in_batches(slices, pool, self._batch_size, self._shapes, self._grids)
+        return encode_in_batches(slices, pool, self._batch_size, self._shapes, self._prepare, self.token_grids)
 
-    def _grids(self, slices: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
-        return self.token_grids(preprocess(slices, self._input.size, self._preprocessing))
+    def _prepare(self, slices: Sequence[NDArray[Any]]) -> Tensor:
+        return preprocess(slices, self._input.size, self._preprocessing)
 
     def token_grids(self, images: Tensor) -> dict[str, Tensor]:
         """Token grids ``(n, h, w, C)`` of images ``(n, 3, size, size)`` in [0, 1], by layer, without a gradient."""
@@ -106,7 +114,7 @@ class HuggingFaceEncoder:
         if self._input.size != self._input.trained and _takes(self._tower, "interpolate_pos_encoding"):
             options["interpolate_pos_encoding"] = True  # DINOv2 always does it, SAM never
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast(self.precision, self._device):
                 self._tower(pixel_values=((images - mean) / deviation).to(self._device), **options)
         except (RuntimeError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0][:160]
@@ -270,7 +278,7 @@ def _find_blocks(folder: Path, tower: nn.Module, vision: Any) -> nn.ModuleList:
     return found[0]
 
 
-def _fingerprint(folder: Path, shape: Input, preprocessing: Preprocessing) -> str:
+def _fingerprint(folder: Path, shape: Input, preprocessing: Preprocessing, precision: Precision) -> str:
     """SHA-256 over the files of weights, config.json and what is done to images.
 
     Files, not the tensors in memory, whose names differ between versions of transformers.
@@ -280,4 +288,4 @@ def _fingerprint(folder: Path, shape: Input, preprocessing: Preprocessing) -> st
         with path.open("rb") as file:
             digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     settings = {"encoder": "hf", "version": 1, "image_size": shape.size, "mean": shape.mean, "std": shape.deviation}
-    return digest_settings(digest.hexdigest(), {**settings, "preprocessing": preprocessing})
+    return digest_settings(digest.hexdigest(), {**settings, "preprocessing": preprocessing, **half(precision)})

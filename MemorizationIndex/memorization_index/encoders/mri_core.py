@@ -26,6 +26,7 @@ from memorization_index.encoders.base import (
     encode_in_batches,
 )
 from memorization_index.encoders.checkpoints import Checkpoint, default_heads, read_checkpoint
+from memorization_index.encoders.precision import Precision, autocast, choose_precision, half
 from memorization_index.encoders.preprocessing import PREPROCESSINGS, Preprocessing, preprocess
 from memorization_index.encoders.transformer import VisionTransformer
 from memorization_index.errors import MemorizationIndexError
@@ -50,14 +51,22 @@ class MriCoreEncoder:
 
     name = "mri-core"
 
-    def __init__(self, checkpoint: Checkpoint, settings: Settings, device: str = "auto", batch_size: int = 16) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        settings: Settings,
+        device: str = "auto",
+        batch_size: int = 16,
+        precision: Precision = "float32",
+    ) -> None:
         check_settings(checkpoint, settings)
         shape, self._settings = checkpoint.shape, settings
         self.blocks = default_blocks(shape.depth)
         self.layers = tuple(f"block{i}" for i in self.blocks)
-        self.fingerprint = fingerprint(checkpoint, settings)
         self._batch_size = batch_size
         self._device = choose_device(device)
+        self.precision = choose_precision(precision, self._device)
+        self.fingerprint = fingerprint(checkpoint, settings, self.precision)
         self._grid = settings.image_size // shape.patch
         self._width = shape.width
         self._model = _build(checkpoint, settings, self._grid).to(self._device)
@@ -65,30 +74,34 @@ class MriCoreEncoder:
     def encode(self, slices: Sequence[NDArray[Any]], pool: Pool = "mean") -> Features:
         """Features of raw 2-D arrays of any size, by layer (see :meth:`base.Encoder.encode`)."""
         shapes = dict.fromkeys(self.layers, (self._grid, self._grid, self._width))
-        return encode_in_batches(slices, pool, self._batch_size, shapes, self._grids)
+        return encode_in_batches(slices, pool, self._batch_size, shapes, self._prepare, self.token_grids)
 
-    def _grids(self, slices: Sequence[NDArray[Any]]) -> dict[str, Tensor]:
+    def _prepare(self, slices: Sequence[NDArray[Any]]) -> Tensor:
         images = preprocess(slices, self._settings.image_size, self._settings.preprocessing)
-        return self.token_grids(images[:, :1])  # the three channels are equal
+        return images[:, :1]  # the three channels are equal
 
     def token_grids(self, images: Tensor) -> dict[str, Tensor]:
         """Token grids ``(n, h, w, C)`` of images in [0, 1], by layer, without a gradient.
 
         Images are ``(n, 3, size, size)``, or ``(n, 1, size, size)`` for three equal channels.
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.precision, self._device):
             outputs = self._model(images.to(self._device), self.blocks)
         return {f"block{i}": grid for i, grid in outputs.items()}
 
 
 def load_mri_core(
-    weights: str | Path, settings: Settings, device: str = "auto", batch_size: int = 16
+    weights: str | Path,
+    settings: Settings,
+    device: str = "auto",
+    batch_size: int = 16,
+    precision: Precision = "float32",
 ) -> MriCoreEncoder:
     """Read a checkpoint and make its encoder."""
-    return MriCoreEncoder(read_checkpoint(weights), settings, device, batch_size)
+    return MriCoreEncoder(read_checkpoint(weights), settings, device, batch_size, precision)
 
 
-def fingerprint(checkpoint: Checkpoint, settings: Settings) -> str:
+def fingerprint(checkpoint: Checkpoint, settings: Settings, precision: Precision = "float32") -> str:
     """SHA-256 over the backbone's tensors and the settings that change features.
 
     It is the same for the same backbone in another layout, and for LayerScale settings where there is no LayerScale.
@@ -104,6 +117,7 @@ def fingerprint(checkpoint: Checkpoint, settings: Settings) -> str:
             "preprocessing": settings.preprocessing,
             "layer_scale": settings.layer_scale if checkpoint.layer_scale else "none",
             "heads": _heads(checkpoint, settings),
+            **half(precision),
         },
     )
 

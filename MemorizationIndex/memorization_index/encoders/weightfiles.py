@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.limits import BoundedFile
 
 #: How files of ``torch.save`` began before they were zip archives: protocol 2, a magic number, end of pickle.
 _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -114,7 +115,8 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members, names = archive.infolist(), archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            contents = [archive.read(m) for m in members if m.filename.endswith("/data.pkl") and _is_plain(m)]
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise _wrong(path, f"looks like a PyTorch file that was cut short ({path.stat().st_size} bytes)") from error
     if any(name.endswith("/constants.pkl") for name in names):
         raise _wrong(path, "looks like a TorchScript program")
@@ -122,17 +124,19 @@ def _check_archive(path: Path) -> None:
         shown = ", ".join(names[:3]) or "nothing"
         raise _wrong(path, f"looks like a zip archive of other files ({shown})")
     # PyTorch stores its members as they are; compressed ones could hold any number of zeros.
-    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or len(set(names)) < len(names):
+    if not all(map(_is_plain, members)) or len(set(names)) < len(names):
         raise _wrong(path, "looks like an archive that PyTorch did not write (compressed or doubled members)")
-    with zipfile.ZipFile(path) as archive:
-        for name in names:
-            if name.endswith("/data.pkl"):
-                _check_builders(path, io.BytesIO(archive.read(name)))
+    for content in contents:
+        _check_builders(path, io.BytesIO(content))
+
+
+def _is_plain(member: zipfile.ZipInfo) -> bool:
+    return member.compress_type == zipfile.ZIP_STORED and member.file_size == member.compress_size
 
 
 def _check_old(path: Path) -> None:
     """Files before PyTorch 1.6: five pickles, then the tensors, whose sizes are numbers in the pickles."""
-    with path.open("rb") as stream:
+    with BoundedFile(path) as stream:
         stream.seek(len(_OLD_TORCH))
         for _ in range(4):
             largest = _check_builders(path, stream)

@@ -16,24 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memorization_index._version import __version__
 from memorization_index.augmentations import PUBLISHED
 from memorization_index.bundle import write_csv
 from memorization_index.cohort import Entry, find_volumes
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.evaluation import tables
+from memorization_index.evaluation.duplication import COLUMNS as SET_COLUMNS
+from memorization_index.evaluation.duplication import duplication_rows, spread
+from memorization_index.evaluation.rivals import Rivals, recording
 from memorization_index.evaluation.sampling import Chosen, augmented, choose
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
 from memorization_index.scoring import Options, score_queries
-from memorization_index.statistics import auc, subject_interval
 
-COLUMNS = (
-    "split", "augmentation", "kind", "subject", "volume", "slice", "similarity", "mi", "p_value", "match_subject",
-    "match_class", "ncc", "flagged",
-)  # fmt: skip
+#: With fewer held-out subjects than this, intervals that draw subjects are said to mean little.
+_FEW_SUBJECTS = 20
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,14 @@ class Plan:
     plane: str = "native"
     encoder: str = "spectral"
     weights: str | None = None
+    published_weights: str | None = None
     device: str = "auto"
     cache: str | None = None
     seed: int = 0
+
+
+#: What ``--quick`` sets: one split and few volumes, about two minutes on two cores.
+QUICK = {"splits": 1, "training_subjects": 30, "volumes": 8, "slices": 4, "augmentations": PUBLISHED}
 
 
 def evaluate(
@@ -60,7 +65,7 @@ def evaluate(
     subjects: str | Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Run all splits (finished ones are kept) and write ``slices.csv``, ``volumes.csv``, ``evaluate.json`` and ``.md``.
+    """Run all splits (finished ones are kept) and write tables as CSV, ``evaluate.json``, ``evaluate.md`` and figures.
 
     Raises :class:`MemorizationIndexError` where the cohort has fewer than 4 subjects.
     """
@@ -79,21 +84,47 @@ def evaluate(
             old.unlink()
         plan_path.write_text(text, encoding="utf-8")
     splits = [_split(cohort.entries, names, plan, number, out, progress) for number in range(plan.splits)]
-    slices = [row for split in splits for row in split["slices"]]
-    volumes = [row for split in splits for row in split["volumes"]]
-    write_csv(out / "slices.csv", COLUMNS, [[row[c] for c in COLUMNS] for row in slices])
-    write_csv(out / "volumes.csv", list(volumes[0]), [list(row.values()) for row in volumes])
+    rows = {key: [row for split in splits for row in split[key]] for key in ("slices", "volumes", "sets")}
     result = {
         "version": __version__,
         "plan": asdict(plan),
         "subjects": len(names),
         "training": [split["training"] for split in splits],
-        "augmentations": {name: summary(slices, volumes, [name]) for name in plan.augmentations},
-        "all": summary(slices, volumes, plan.augmentations),
+        "held_out_subjects": [split["held_out_subjects"] for split in splits],
+        "seconds": sum(split["seconds"] for split in splits),
+        "notes": splits[0]["notes"],
+        "augmentations": {name: tables.summary(rows["slices"], rows["volumes"], [name]) for name in plan.augmentations},
+        "all": tables.summary(rows["slices"], rows["volumes"], plan.augmentations),
+        "comparison": tables.comparison(rows["slices"]),
+        "calibration": tables.calibration(rows["slices"]),
+        "sets": spread(rows["sets"]),
     }
-    (out / "evaluate.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    (out / "evaluate.md").write_text(markdown(result), encoding="utf-8")
+    _write(out, result, rows)
     return result
+
+
+def _write(out: Path, result: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> None:
+    from memorization_index.evaluation.charts import draw_evaluation
+
+    for name in ("slices", "volumes"):
+        write_csv(out / f"{name}.csv", list(rows[name][0]), [list(row.values()) for row in rows[name]])
+    write_csv(out / "sets.csv", SET_COLUMNS, [[row[c] for c in SET_COLUMNS] for row in rows["sets"]])
+    for name in ("comparison", "calibration", "sets"):
+        path = out / ("spread.csv" if name == "sets" else f"{name}.csv")
+        write_csv(path, list(result[name][0]) if result[name] else [], [list(r.values()) for r in result[name]])
+    text = json.dumps(_without_nan(result), indent=2, allow_nan=False)
+    (out / "evaluate.json").write_text(text + "\n", encoding="utf-8")
+    (out / "evaluate.md").write_text(markdown(result), encoding="utf-8")
+    draw_evaluation(out, result, rows["slices"], rows["volumes"])
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _split(
@@ -104,42 +135,45 @@ def _split(
     if path.exists():
         done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return done
+    started = time.monotonic()
     rng = np.random.default_rng([plan.seed, number])
     order = [names[i] for i in rng.permutation(len(names))]
     count = min(plan.training_subjects or len(names) * 2 // 3, len(names) - 1)
-    training = set(order[:count])
-    with tempfile.TemporaryDirectory(prefix="memorization-index-") as folder:
-        table = Path(folder) / "training.csv"
-        rows = [[f, e.subject, e.name] for e in entries if e.subject in training for f in map(str, e.files)]
-        write_csv(table, ["path", "subject", "volume"], [[str(Path(r[0]).absolute()), *r[1:]] for r in rows])
-        reference = Reference.build(
-            table,
-            plane=plan.plane,
-            encoder=plan.encoder,
-            weights=plan.weights,
-            device=plan.device,
-            cache=plan.cache,
-            seed=plan.seed,
-            progress=progress,
+    training, held_out = order[:count], order[count:][::-1]
+    reference, retriever = recording(_built(entries, set(training), plan, progress))
+    bank = choose(entries, training, reference.plane, len(training), plan.slices)
+    # From the end, so that a sweep over numbers of training subjects has the same controls throughout.
+    controls = choose(entries, held_out, reference.plane, plan.volumes, plan.slices)
+    copies = bank[: plan.volumes]
+    if not copies or not controls:
+        raise MemorizationIndexError(
+            f"Split {number + 1} has {len(copies)} volumes to copy and {len(controls)} controls that can be augmented; "
+            f"expected some of each, so give images of at least 32 × 32 pixels."
         )
-    copies = choose(entries, order[:count], reference.plane, plan.volumes, plan.slices)
-    controls = choose(entries, order[count:], reference.plane, plan.volumes, plan.slices)
-    slices, volumes = [], []
-    started = time.monotonic()
+    rivals = Rivals(bank, plan.published_weights, plan.device)
+    slices, volumes, features = [], [], []
     for name in plan.augmentations:
         for kind, chosen in (("copy", copies), ("control", controls)):
             progress.begin(f"split {number + 1} of {plan.splits}: {name}, {kind}", len(chosen), "volumes")
-            options = Options(device=plan.device, cache=None if plan.cache is None else Path(plan.cache))
-            queries = augmented(chosen, name, [plan.seed, number], controls)
+            queries = list(augmented(chosen, name, [plan.seed, number], controls))
+            weights = None if plan.weights is None else Path(plan.weights)
+            options = Options(weights=weights, device=plan.device, cache=plan.cache)
             scores = score_queries(reference, queries, options=options, progress=progress)
+            measures, described = rivals.score(queries)
+            measures = retriever.take() | measures
             one = {"split": number, "augmentation": name, "kind": kind}
-            slices += [{**one, **row} for row in _slice_rows(scores, chosen)]
+            slices += [{**one, **row} for row in _slice_rows(scores, measures, chosen)]
             volumes += [{**one, **row} for row in _volume_rows(scores, chosen)]
+            features.append(described)
+    sets = duplication_rows(slices, np.concatenate(features), rivals.bank_features, [plan.seed, number])
     result = {
         "training": {**reference.manifest["counts"], "calibration": reference.manifest["calibration"]},
+        "held_out_subjects": len(controls),
+        "notes": list(rivals.notes.values()),
         "seconds": time.monotonic() - started,
         "slices": slices,
         "volumes": volumes,
+        "sets": [{"split": number, **row} for row in sets],
     }
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps(result), encoding="utf-8")
@@ -147,13 +181,32 @@ def _split(
     return result
 
 
-def _slice_rows(scores: Scores, chosen: Sequence[Chosen]) -> Iterator[dict[str, Any]]:
+def _built(entries: Sequence[Entry], training: set[str], plan: Plan, progress: Progress) -> Reference:
+    with tempfile.TemporaryDirectory(prefix="memorization-index-") as folder:
+        table = Path(folder) / "training.csv"
+        rows = [[f, e.subject, e.name] for e in entries if e.subject in training for f in map(str, e.files)]
+        write_csv(table, ["path", "subject", "volume"], [[str(Path(r[0]).absolute()), *r[1:]] for r in rows])
+        return Reference.build(
+            table,
+            plane=plan.plane,
+            encoder=plan.encoder,
+            weights=plan.weights,
+            device=plan.device,
+            cache=plan.cache,
+            seed=plan.seed,
+            power="none",
+            progress=progress,
+        )
+
+
+def _slice_rows(scores: Scores, measures: dict[str, Any], chosen: Sequence[Chosen]) -> Iterator[dict[str, Any]]:
     subject = {one.name: one.subject for one in chosen}
     table = scores.slices
     for i, volume in enumerate(table["volume"]):
         yield {
             "subject": subject[volume],
-            **{name: _plain(table[name][i]) for name in COLUMNS[4:]},
+            **{name: _plain(table[name][i]) for name in tables.COLUMNS[4:]},
+            **{name: float(values[i]) for name, values in measures.items()},
         }
 
 
@@ -172,53 +225,28 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def summary(
-    slices: Sequence[dict[str, Any]], volumes: Sequence[dict[str, Any]], augmentations: Sequence[str]
-) -> dict[str, Any]:
-    """Figures of some augmentations together: slices and volumes, copies and controls."""
-    wanted = set(augmentations)
-    by_kind = {k: [r for r in slices if r["augmentation"] in wanted and r["kind"] == k] for k in ("copy", "control")}
-    copies, controls = by_kind["copy"], by_kind["control"]
-    score, p = (_column(copies, "mi"), _column(controls, "mi")), _column(controls, "p_value")
-    if not np.isfinite(score[0]).all():
-        score = (_column(copies, "similarity"), _column(controls, "similarity"))
-    people = np.array([r["subject"] for r in controls], object)
-    kinds = {k: [v for v in volumes if v["augmentation"] in wanted and v["kind"] == k] for k in ("copy", "control")}
-    return {
-        "copies": len(copies),
-        "controls": len(controls),
-        "auc": auc(*score),
-        "found_at_1_percent": float((_column(copies, "p_value") <= 0.01).mean()),
-        "flagged": float(np.mean([r["flagged"] for r in copies])),
-        "named": float(np.mean([r["match_subject"] == r["subject"] for r in copies])),
-        "controls_at_1_percent": float((p <= 0.01).mean()),
-        "controls_at_1_percent_interval": subject_interval(p <= 0.01, people),
-        "controls_at_5_percent": float((p <= 0.05).mean()),
-        "controls_at_5_percent_interval": subject_interval(p <= 0.05, people),
-        "controls_mi_mean": float(_column(controls, "mi").mean()),
-        "controls_mi_deviation": float(_column(controls, "mi").std()),
-        "copied_volumes_verdict_copy": float(np.mean([v["verdict"] == "copy" for v in kinds["copy"]])),
-        "control_volumes_verdict_copy": float(np.mean([v["verdict"] == "copy" for v in kinds["control"]])),
-    }
-
-
-def _column(rows: Sequence[dict[str, Any]], name: str) -> NDArray[np.float64]:
-    return np.array([row[name] for row in rows], float)
+def closing_sentence(result: dict[str, Any], out: str | Path) -> str:
+    """What was trained on and held out, what that allows, and where the result lies."""
+    trained, held_out = result["training"][0]["subjects"], result["held_out_subjects"][0]
+    splits = result["plan"]["splits"]
+    few = ""
+    if held_out < _FEW_SUBJECTS:
+        few = f" With fewer than {_FEW_SUBJECTS} subjects held out, the intervals mean little."
+    each = f" in each of {splits} splits" if splits > 1 else ""
+    return (
+        f"Trained on {trained} subjects and tested on {held_out} held-out ones{each}; intervals draw whole subjects."
+        f"{few} Tables, figures and rows: {Path(out).absolute()}"
+    )
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The summary as a Markdown table."""
-    lines = [
-        "| augmentation (always applied) | AUC | copies found at p ≤ .01 | copies flagged | right subject | controls "
-        "at p ≤ .01 [95 %] | controls at p ≤ .05 [95 %] | controls MI | copied volumes: copy | control volumes: copy |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+    """The tables of ``evaluate.md``."""
+    parts = [
+        tables.detection_table(result),
+        tables.comparison_table(result["comparison"]),
+        "Set measures. Features of FID, KID, C_T, AuthPct and Vendi: the descriptor `spectral` on 64 principal "
+        "directions of the training slices. FID, KID, C_T compare with held-out volumes that are not in the set.\n",
+        tables.spread_table(result["sets"]),
+        *(f"{note}\n" for note in result["notes"]),
     ]
-    for name, row in [*result["augmentations"].items(), ("**all**", result["all"])]:
-        cells = [name, *(f"{row[key]:.3f}" for key in ("auc", "found_at_1_percent", "flagged", "named"))]
-        for level in ("controls_at_1_percent", "controls_at_5_percent"):
-            low, high = row[f"{level}_interval"]
-            cells.append(f"{row[level]:.3f} [{low:.3f}, {high:.3f}]")
-        cells.append(f"{row['controls_mi_mean']:+.2f} ± {row['controls_mi_deviation']:.2f}")
-        cells += [f"{row[f'{kind}_verdict_copy']:.3f}" for kind in ("copied_volumes", "control_volumes")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(parts)

@@ -26,7 +26,8 @@ class MemorizationCallback(Callback):
     Example::
 
         watch = MemorizationCallback(lambda model: model.sample(64), "reference/", every_n_epochs=10)
-        Trainer(callbacks=[watch, EarlyStopping("copied_fraction", stopping_threshold=0.02)])
+        stop = EarlyStopping("copied_fraction", patience=10**6, divergence_threshold=0.02, strict=False)
+        Trainer(callbacks=[watch, stop])
     """
 
     def __init__(

@@ -57,11 +57,11 @@ def _section(scores: Scores, row: int, picture: int | None, anchor: str, decisio
         f"MI {number(volumes['mi'][row], 1)}",
         f"matches {volumes['match_subject'][row]}: {match_volume}",
     ]
-    # A table written before these columns existed, or by another protocol, goes without.
-    if "fraction_copied" in volumes and np.isfinite(float(volumes["fraction_copied"][row])):
-        facts.append(f"{100 * float(volumes['fraction_copied'][row]):.0f} % of its slices copied")
-    if "trajectory" in volumes and str(volumes["trajectory"][row]) not in ("", "nan"):
-        facts.append(f"trajectory {volumes['trajectory'][row]}")
+    if copied := float(volumes["fraction_copied"][row]) if "fraction_copied" in volumes else 0.0:
+        facts.append(f"{100 * copied:.0f} % of its slices are copies")
+    if in_order := float(volumes["trajectory"][row]) if "trajectory" in volumes else 0.0:
+        first, last = volumes["match_first"][row], volumes["match_last"][row]
+        facts.append(f"{100 * in_order:.0f} % follow its training slices {first} to {last} in order")
     charts = score_chart(name, own, scores.run["calibration"]) + trajectory_chart(name, match_volume, own)
     return (
         f'<section class="match" id="{anchor}"><h3>{text(name)} {tag(str(volumes["verdict"][row]))}</h3>'

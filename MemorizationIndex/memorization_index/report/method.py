@@ -38,12 +38,12 @@ def method(run: dict[str, Any]) -> str:
         "The best candidates are aligned with the slice and compared in fine detail (band-passed normalized "
         "cross-correlation, NCC).",
         f"Class: exact (same pixels), copy (NCC ≥ {thresholds['copy_ncc']:.2f}, {thresholds['copy_source']}), altered "
-        f"copy (NCC ≥ {thresholds['altered_ncc']:.2f}, {thresholds['altered_source']}), else same anatomy or novel.",
+        f"copy (NCC ≥ {thresholds['altered_ncc']:.2f}, {thresholds['altered_source']}), same anatomy (no more alike "
+        f"than two scans of one person), else novel.",
     ]
     if calibration["calibrated"]:
         lines += [
-            f"The null: {calibration['null_slices']} training slices of {calibration['null_subjects']} subjects, each "
-            f"scored as if its subject were new (whitening and training slices of its fold left out).",
+            _null(run),
             "MI = (similarity − mean) / deviation of the null; ONI = −tanh(MI): −1 memorized, 0 typical, +1 novel. An "
             "image's own MI and p compare its maximum with maxima over as many slices of left-out people.",
             "p: how often a new person's real scan is at least this similar. q: p adjusted for the number of slices or "
@@ -54,9 +54,22 @@ def method(run: dict[str, Any]) -> str:
     lines += [
         f"A slice is flagged when its class is exact, copy or altered copy, or its p ≤ {FLAG_P}.",
         f"Verdict: copy — any slice exact or copy, or p ≤ {VOLUME_P} of the image with altered copies; suspicious — "
-        f"p ≤ {VOLUME_P}, or altered copies; otherwise no evidence, or uncalibrated where that cannot be said.",
+        f"p ≤ {VOLUME_P}, altered copies or same anatomy; otherwise no evidence, or uncalibrated where that "
+        f"cannot be said.",
     ]
     return "<ol>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ol>"
+
+
+def _null(run: dict[str, Any]) -> str:
+    """Which similarities are the null."""
+    calibration = run["calibration"]
+    given = run.get("null_from", "")
+    if given.endswith("novel samples"):
+        return f"The null: {calibration['null_slices']} slices of {given} of a model that never saw this training set."
+    return (
+        f"The null: {calibration['null_slices']} training slices of {calibration['null_subjects']} subjects, each "
+        f"scored as if its subject were new (whitening and training slices of its fold left out)."
+    )
 
 
 def power(run: dict[str, Any]) -> str:
@@ -69,14 +82,14 @@ def power(run: dict[str, Any]) -> str:
             f"{calibration['smallest_volume_p']:.3f} for an image; a lone copy in this run would get q = "
             f"{run['smallest']['slice_q_of_one_copy']:.3f} at best.</p>"
         )
-    card = run.get("power")
-    rows = card if isinstance(card, list) else (card or {}).get("augmentations", [])
+    rows = (run.get("power") or {}).get("augmentations", [])
     if not rows:
         return f"<p>Not measured for this reference: how many altered copies it would find is not known.</p>{smallest}"
     cells = [
         [
             text(row["augmentation"]),
             f"{row['found']} of {row['copies']} ({_percent(row['found'], row['copies'])})",
+            f"{row['named']} of {row['copies']}",
             f"{row['flagged']} of {row['controls']} ({_percent(row['flagged'], row['controls'])})",
         ]
         for row in rows
@@ -84,7 +97,7 @@ def power(run: dict[str, Any]) -> str:
     return (
         "<p>Measured when the reference was built: copies of training slices were altered and scored, and so were "
         "slices of left-out people, altered in the same way.</p>"
-        + table(("Alteration", "Copies found", "Others flagged"), cells, "power card")
+        + table(("Alteration", "Copies found", "Right person named", "Others flagged"), cells, "power card")
         + smallest
     )
 
@@ -96,10 +109,11 @@ def _percent(part: int, whole: int) -> str:
 def controls(run: dict[str, Any]) -> str:
     """How often real scans that were never trained on are flagged."""
     found = run.get("controls")
+    generator = _generator(run.get("generator") or {}) if run["calibration"]["calibrated"] else ""
     if not found:
         return (
-            "<p>No control scans were given (build --controls): that the false alarm rate is what p says was not "
-            "checked on scans from outside of the training set.</p>"
+            f"{generator}<p>No control scans were given (build --controls): that the false alarm rate is what p says "
+            "was not checked on scans from outside of the training set.</p>"
         )
     said = (
         f"{found['volumes']} real {plural('image', found['volumes'])} ({found['slices']} slices) that were never "
@@ -107,10 +121,36 @@ def controls(run: dict[str, Any]) -> str:
     )
     if found["at_1_percent"] is not None:
         said += (
-            f"; slices with p ≤ .01: {100 * found['at_1_percent']:.1f} % (expected 1 %), with p ≤ .05: "
-            f"{100 * found['at_5_percent']:.1f} % (expected 5 %)"
+            f"; slices with p ≤ .01: {_rate(found, 'at_1_percent')} (expected 1 %), with p ≤ .05: "
+            f"{_rate(found, 'at_5_percent')} (expected 5 %)"
         )
-    return f"<p>{text(said)}.</p>"
+    return f"{generator}<p>{text(said)}.</p>"
+
+
+def _rate(found: dict[str, Any], key: str) -> str:
+    """A rate in percent, with its interval over whole volumes where there is one."""
+    interval = found.get(f"{key}_interval")
+    between = f", 95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %" if interval else ""
+    return f"{100 * found[key]:.1f} %{between}"
+
+
+def _generator(found: dict[str, Any]) -> str:
+    """Whether the null fits the images that are no copies: generated ones are not exchangeable with scans."""
+    if not found:
+        return ""
+    if found["p_calibrated"] is None:
+        return "<p>There were too few images that are no copies to check whether p is right for their generator.</p>"
+    said = (
+        f"The median of {found['slices']} slices of {found['volumes']} images that are no copies lies "
+        f"{found['shift']:+.1f} standard deviations of the null toward the training set"
+    )
+    if found["p_calibrated"]:
+        return f"<p>{said}, within the limit of {found['limit']:g}: p may be read as it is.</p>"
+    return (
+        f"<p><strong>p is not calibrated for this generator.</strong> {said}, beyond the limit of {found['limit']:g}: "
+        f"these images look more like the training set than new people's scans do. Verdicts rest on verified matches "
+        f"alone.</p>"
+    )
 
 
 def skipped(run: dict[str, Any]) -> str:

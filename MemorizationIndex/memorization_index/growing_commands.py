@@ -1,0 +1,83 @@
+"""The commands ``extend`` and ``merge``, and what is told of a reference that was made."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memorization_index.progress import JsonProgress, Progress
+
+if TYPE_CHECKING:
+    from memorization_index.reference import Reference
+
+
+def add_extend(commands: Any, add_common: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Define ``extend``; ``add_common`` adds the options that every command which computes has."""
+    extend = commands.add_parser("extend", help="add training images to a reference; no old one is encoded again")
+    extend.add_argument("reference", metavar="REF", type=Path)
+    extend.add_argument("training", metavar="NEW", nargs="+", help="as TRAIN in build; old files are passed over")
+    extend.add_argument("--out", metavar="REF2", type=Path, help="folder to write to (default: REF itself is replaced)")
+    extend.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build, for the new images")
+    _add_fitting(extend)
+    add_common(extend)
+    extend.set_defaults(run=_extend)
+
+
+def add_merge(commands: Any, add_common: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Define ``merge``, like ``extend``."""
+    merge = commands.add_parser("merge", help="join references that were built on parts of one training set")
+    merge.add_argument("references", metavar="REF", nargs="+", type=Path)
+    merge.add_argument("--out", metavar="REF", required=True, type=Path, help="folder to write the reference to")
+    _add_fitting(merge)
+    add_common(merge)
+    merge.set_defaults(run=_merge)
+
+
+def _add_fitting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--controls", metavar="PATH", help="as in build")
+    parser.add_argument("--novel", metavar="PATH", help="as in build")
+    parser.add_argument("--training-root", metavar="DIR", help="where the training volumes are now, if they were moved")
+    parser.add_argument("--weights", metavar="FILE", help="weights of the reference's encoder, if they were moved")
+
+
+def _extend(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.reference import Reference
+
+    started = time.monotonic()
+    out = options.out or options.reference
+    reference = Reference.open(options.reference).extend(
+        options.training, out, subjects=options.subjects, **_fitting(options), progress=progress
+    )
+    return tell_reference(reference, out, "extend", started, progress)
+
+
+def _merge(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.reference import Reference
+
+    started = time.monotonic()
+    references = [Reference.open(path) for path in options.references]
+    reference = Reference.merge(references, options.out, **_fitting(options), progress=progress)
+    return tell_reference(reference, options.out, "merge", started, progress)
+
+
+def _fitting(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("controls", "novel", "training_root", "weights", "device", "cache")
+    return {name: getattr(options, name) for name in names}
+
+
+def tell_reference(reference: Reference, out: str | Path, command: str, started: float, progress: Progress) -> int:
+    """Say what a reference holds and where it lies; the exit code."""
+    progress.close()
+    counts, out = reference.manifest["counts"], Path(out).absolute()
+    if isinstance(progress, JsonProgress):
+        seconds = round(time.monotonic() - started, 1)
+        progress.event("done", command=command, out=str(out), counts=counts, seconds=seconds)
+    else:
+        print(
+            f"Reference of {counts['subjects']} subjects, {counts['volumes']} volumes, {counts['slices']} slices "
+            f"({reference.plane}; left out: {counts['empty_slices']} empty slices, {counts['skipped']} files): {out}"
+        )
+    return 0
