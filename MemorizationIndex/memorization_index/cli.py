@@ -240,6 +240,7 @@ def _add_report(commands: Any) -> None:
         help="the images, whose studies --dicom-sr reports belong to",
     )
     report.add_argument("--key", metavar="FILE", type=Path, help="key of a result under pseudonyms, with --queries")
+    _add_for_programs(report)
     report.set_defaults(run=_report)
 
 
@@ -373,7 +374,10 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
             f"{options.result}: is not a complete result ({type(error).__name__}: {str(error)[:100]!r}); expected the "
             f"folder that 'memorization-index score' wrote, so score again."
         ) from error
-    print("\n".join(str(path.absolute()) for path in written))
+    if isinstance(progress, JsonProgress):
+        progress.event("done", command="report", written=[str(path.absolute()) for path in written])
+    else:
+        print("\n".join(str(path.absolute()) for path in written))
     if options.dicom_sr is not None:
         from memorization_index.recognition import recognized
         from memorization_index.structured_report import write_structured_reports

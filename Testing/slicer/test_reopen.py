@@ -62,6 +62,22 @@ class ReopenTest(PanelTestCase):
             self.assertEqual(after[name], value, name)
         self.assertFalse(self.logic.busy, "nothing was computed")
 
+    def test_report_and_tables_from_a_reopened_scene(self):
+        self.readAndDecide()
+        bundle = self.folder / "scene.mrb"
+        self.assertTrue(slicer.util.saveScene(str(bundle)))
+        slicer.mrmlScene.Clear(0)
+        slicer.util.loadScene(str(bundle))
+        self.ui.exportPath.currentPath = str(self.folder / "result")
+        self.click(self.ui.exportButton)
+        self.logic.wait()
+        slicer.app.processEvents()
+        self.assertIn("report.html", self.ui.statusLabel.text)
+        report = (self.folder / "result" / "report.html").read_text(encoding="utf-8")
+        self.assertIn("copy", report)
+        written = {path.name for path in (self.folder / "result").iterdir()}
+        self.assertLessEqual({"volumes.csv", "slices.csv", "decisions.csv", "run.json", "report.html"}, written)
+
 
 if __name__ == "__main__":
     unittest.main()
