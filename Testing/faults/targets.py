@@ -99,12 +99,10 @@ def open_bundle(folder: Path, number: int) -> None:
 
 
 def open_result(folder: Path, number: int) -> None:
-    from argparse import Namespace
-
-    from memorization_index.cli import _report
+    from memorization_index.cli import _parser, _report
     from memorization_index.progress import Progress
 
-    _report(Namespace(result=folder, decisions=None, pdf=False), Progress())
+    _report(_parser().parse_args(["report", str(folder)]), Progress())
     report = folder / "report.html"
     assert "<script>alert" not in report.read_text(encoding="utf-8")
     report.unlink()
