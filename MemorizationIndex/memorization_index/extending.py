@@ -21,6 +21,7 @@ from memorization_index.building import Settings, fit, in_memory
 from memorization_index.bundle import check_place
 from memorization_index.channels import Describer
 from memorization_index.cohort import Cohort, Entry, Skipped, find_volumes
+from memorization_index.durable import exclusive
 from memorization_index.encoding import Encoded, EncodedVolume, encode, written_shards
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import Progress
@@ -217,10 +218,11 @@ def _saved(build: Callable[[Path], Reference], out: str | Path | None, progress:
     check_place(target)
     # Encoded units in it survive a stopped run and are taken from there by the next.
     workspace = target.with_name(f".{target.name}.extending")
-    workspace.mkdir(parents=True, exist_ok=True)
-    reference = build(workspace)
-    reference.save(target)
-    shutil.rmtree(workspace, ignore_errors=True)
+    with exclusive(workspace):
+        workspace.mkdir(parents=True, exist_ok=True)
+        reference = build(workspace)
+        reference.save(target)
+        shutil.rmtree(workspace, ignore_errors=True)
     return reference
 
 
