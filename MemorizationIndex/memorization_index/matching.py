@@ -116,11 +116,9 @@ def match(query: Image, candidates: Sequence[tuple[Image, View]]) -> Match:
     """
     target = _band_pass(_half(query))
     tries = [
-        (*_first_try(target, image, view, quarters), index, quarters)
-        for index, (image, view) in enumerate(candidates)
-        for quarters in (-view.quarter, -view.quarter + 2)
+        (*one, index) for index, (image, view) in enumerate(candidates) for one in _first_tries(target, image, view)
     ]
-    _, shift, index, quarters = max(tries, key=lambda one: one[0])
+    _, quarters, shift, index = max(tries, key=lambda one: one[0])
     image, view = candidates[index]
     turned = _turned(image, view.mirrored, quarters)
     matrix, shift = _register(target, _band_pass(_half(turned)), _view_matrix(view), shift)
@@ -220,22 +218,30 @@ def _view_matrix(view: View) -> NDArray[np.float64]:
     return view.scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _first_try(target: Image, image: Image, view: View, quarters: int) -> tuple[float, NDArray[np.float64]]:
-    """How well whole and best third agree before registration; the shift (rows, columns) in training pixels of 64."""
+def _first_tries(target: Image, image: Image, view: View) -> list[tuple[float, int, NDArray[np.float64]]]:
+    """How well whole and best third agree before registration, for a view and its half turn.
+
+    With the quarter turns that undo it and the shift (rows, columns) in training pixels of 64. A half turn of the
+    picture is a half turn of what is computed from it.
+    """
     matrix = _view_matrix(view)
-    turned = _turned(image, view.mirrored, quarters)
-    other = _band_pass(warp(turned, matrix, np.zeros(2))[0])
-    spectrum = scipy.fft.rfft2(target) * np.conj(scipy.fft.rfft2(other))
-    correlation = scipy.fft.irfft2(spectrum, s=target.shape)
-    peak = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
-    displacement = (peak + SIZE // 2) % SIZE - SIZE // 2
+    upright = _half(_turned(image, view.mirrored, -view.quarter))
+    other = _band_pass(
+        upright if view.rotation == 0 and view.scale == 1 else _warp_small(upright, matrix, np.zeros(2))[0]
+    )
+    spectrum = scipy.fft.rfft2(target)
     tries = []
-    for moved in {(0, 0), (int(displacement[0]), int(displacement[1]))}:
-        shifted, inside = _shifted(other, moved)
-        third = _best_third(target, _local_agreement(target, shifted, inside))
-        score = _WHOLE * _ncc(target, shifted, inside) + third
-        tries.append((score, -matrix @ np.array(moved, float)))
-    return max(tries, key=lambda one: one[0])
+    for half_turn in (0, 2):
+        turned = np.ascontiguousarray(np.rot90(other, half_turn))
+        correlation = scipy.fft.irfft2(spectrum * np.conj(scipy.fft.rfft2(turned)), s=target.shape)
+        peak = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
+        displacement = (peak + SIZE // 2) % SIZE - SIZE // 2
+        for moved in {(0, 0), (int(displacement[0]), int(displacement[1]))}:
+            shifted, inside = _shifted(turned, moved)
+            third = _best_third(target, _local_agreement(target, shifted, inside))
+            score = _WHOLE * _ncc(target, shifted, inside) + third
+            tries.append((score, half_turn - view.quarter, -matrix @ np.array(moved, float)))
+    return tries
 
 
 def _shifted(image: Image, moved: tuple[int, int]) -> tuple[Image, Image]:

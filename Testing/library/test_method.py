@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from memorization_index import MemorizationDetector, MemorizationIndexError, layout, rescans, spectral
+from memorization_index import MemorizationDetector, MemorizationIndexError, layout, rescans, spectral, whitening
 from memorization_index.calibration import Null, oni, q_values
 from memorization_index.channels import pooled, projected, viewed
 from memorization_index.generator import compared
@@ -111,6 +111,17 @@ def test_merged_moments_equal_those_of_all_data_in_any_order():
         assert together.count == 90
         np.testing.assert_allclose(together.mean, whole.mean, rtol=1e-12)
         np.testing.assert_allclose(together.second, whole.second, rtol=1e-10)
+
+
+@pytest.mark.parametrize("count", [2, 20, 60])
+def test_whitening_by_few_slices_is_that_of_all_directions(count, monkeypatch):
+    """The short way by the range of a covariance of low rank, against the decomposition of the whole."""
+    data = np.random.default_rng(count).normal(size=(count, 300)) * np.geomspace(1, 1e-3, 300)
+    moments = Moments.of(data) + Moments.of(data[:1]) - Moments.of(data[:1])  # with what rounding leaves
+    short = Whitening.fit(moments)
+    monkeypatch.setattr(whitening, "_SPARE", 300)
+    whole = Whitening.fit(moments)
+    np.testing.assert_allclose(short.matrix, whole.matrix, atol=1e-6 * np.abs(whole.matrix).max())
 
 
 def test_subtracting_a_part_of_the_moments_gives_those_of_the_rest():
