@@ -30,7 +30,7 @@ from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.trajectory import fitted
 from memorization_index.usercache import recall_weights
-from memorization_index.verdicts import COPIED, MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
+from memorization_index.verdicts import COPIED, FLAG_P, MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import IMAGE_PLANE, Grid, SliceStack, looks_flat, square_images
 
@@ -254,10 +254,12 @@ def _slice_table(
     mi, p = numbers.mi, numbers.p
     classes = [classify(pair, numbers.thresholds) for pair in pairs]
     names = np.array([q.name for q in queries for _ in q.numbers], object)
-    bulk = np.array([c in (MatchClass.NOVEL, MatchClass.UNVERIFIED) for c in classes], bool)
-    generator = {"p_calibrated": None}
+    # What may be a copy that verification does not confirm says nothing about the generator's novel images.
+    unverified = np.array([c in (MatchClass.NOVEL, MatchClass.UNVERIFIED) for c in classes], bool)
+    bulk = unverified & ~(p <= FLAG_P)
+    generator: dict[str, Any] = {"p_calibrated": None}
     if reference.null.is_calibrated:
-        generator = compared(reference.null, numbers.similarity[bulk], names[bulk])
+        generator = compared(reference.null, numbers.similarity[bulk], names[bulk].tolist())
     p_flags = p if generator["p_calibrated"] is not False else np.full(len(p), np.nan)
     # The verified candidate is the match; without verification it is the most similar training slice.
     rows = np.array([pair.row if pair else n for pair, n in zip(pairs, nearest, strict=True)], np.int64)
