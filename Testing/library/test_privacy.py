@@ -241,7 +241,7 @@ def test_key_and_lists_stay_home(home: SimpleNamespace) -> None:
     assert all((home.training / names[row["volume"]]).exists() for row in rows)
 
 
-def test_encoder_is_not_named_by_its_place(home: SimpleNamespace, tmp_path: Path, capsys) -> None:
+def test_encoder_is_not_named_by_its_place(home: SimpleNamespace, tmp_path: Path, capsys, monkeypatch) -> None:
     """Folders of Hugging Face models lie where their owner lives; who scores says where theirs is."""
     transformers = pytest.importorskip("transformers", reason="needs the extra 'torch'")
     folder = home.folder / RECORD / "model"
@@ -262,8 +262,9 @@ def test_encoder_is_not_named_by_its_place(home: SimpleNamespace, tmp_path: Path
 
     score = ["score", out, training, "--out", tmp_path / "result", "--training-root", training]
     score += ["--key", tmp_path / "reference.key", "--device", "cpu"]
+    monkeypatch.setenv("MEMORIZATION_INDEX_CACHE", str(tmp_path / "of-somebody-else"))  # who never saw the folder
     assert main([str(a) for a in score]) == 2
-    assert "give --weights DIR" in capsys.readouterr().err
+    assert "--weights" in capsys.readouterr().err
     assert main([str(a) for a in (*score, "--weights", folder)]) == 0
     assert set(Scores.read(tmp_path / "result").slices["match_class"]) == {"exact"}
     assert leaks([tmp_path / "result"], IDENTIFIERS) == []
