@@ -31,7 +31,8 @@ class HierarchyFolder:
             self._setting = False
 
     def _onCurrentItemChanged(self, item):
-        if self._setting:
+        # A scene that is being opened or closed empties the selector; that is no choice of the user.
+        if self._setting or slicer.mrmlScene.IsBatchProcessing():
             return
         hierarchy, earlier = _hierarchy(), _chosenItem()
         if earlier:

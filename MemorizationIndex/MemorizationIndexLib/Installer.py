@@ -60,7 +60,7 @@ class Installer:
 
     def searchLine(self):
         """One sentence where large references are searched without faiss; empty where it is there."""
-        [faiss] = self._missing("large references") or [None]
+        faiss = next((r for r in self._missing("large references") if r.features), None)
         if faiss is None:
             return ""
         return _(

@@ -102,7 +102,8 @@ def joined(found: dict[str, Nearest], scale: CommonScale) -> Retrieved:
     """One similarity for every slice from what its channels found, and their candidates, the strongest first."""
     scaled = {c: Nearest(scale(c, n.similarity), n.row, n.view) for c, n in found.items()}
     strongest = np.stack([nearest.similarity[:, 0] for nearest in scaled.values()])
-    channel = np.array(list(found), object)[strongest.argmax(axis=0)]
+    # Of channels that are equal but for rounding (an exact copy is 1 in all) the first is named, on every machine.
+    channel = np.array(list(found), object)[strongest.round(5).argmax(axis=0)]
     rows, views = _candidates(scaled)
     agreement = np.sum([nearest.row[:, 0] == rows[:, 0] for nearest in found.values()], axis=0)
     similarity = np.clip(strongest.max(axis=0), 0, 1).astype(np.float64)

@@ -60,7 +60,7 @@ class ScreenshotTest(ViewTestCase):
         self.addCleanup(self.comparing.cleanup)
 
     def makeResult(self, array):
-        found = Match(0, 0.97, True, 0, np.eye(2), np.zeros(2), 0.5)
+        found = Match(0, 0.97, 0.98, True, 0, np.eye(2), np.zeros(2), 0.5, 0.1)
         agreement = np.zeros(array.shape, np.uint8)
         source, rows = slicer.util.arrayFromVolume(self.training), {}
         for number in range(2, self.slices.shape[0]):
