@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from memorization_index.filters import normalized_band
 from memorization_index.spectral import View, warped
 
 _SIZE = 32
@@ -31,9 +32,7 @@ def describe(images: NDArray[np.float32], view: View | None = None) -> NDArray[n
     view = view or View()
     halved = warped(images, view.rotation, view.scale)
     small = halved.reshape(len(images), _SIZE, 2, _SIZE, 2).mean(axis=(2, 4))
-    fine, coarse, contrast = _gaussian(_FINE), _gaussian(_COARSE), _gaussian(_CONTRAST)
-    band = fine @ small @ fine - coarse @ small @ coarse
-    band /= np.sqrt(contrast @ np.square(band) @ contrast + _CONTRAST_FLOOR)
+    band = normalized_band(small, _FINE, _COARSE, _CONTRAST, _CONTRAST_FLOOR)
     turned = np.rot90(band, view.quarter, axes=(1, 2))
     seen = turned[:, :, ::-1] if view.mirrored else turned
     result: NDArray[np.float32] = np.ascontiguousarray(seen, np.float32).reshape(len(images), DIMENSION)
@@ -59,13 +58,3 @@ def _parts() -> NDArray[np.float32]:
     for number, (row, column) in enumerate((r, c) for r in starts for c in starts):
         masks[number, row : row + _PART, column : column + _PART] = 1
     return masks.reshape(len(masks), DIMENSION).T.copy()
-
-
-@lru_cache(maxsize=4)
-def _gaussian(sigma: float) -> NDArray[np.float32]:
-    """Matrix that blurs along one axis of the 32×32 image; beyond the border is background (0)."""
-    distance = np.arange(_SIZE)[:, None] - np.arange(_SIZE)[None, :]
-    kernel = np.exp(-0.5 * np.square(distance / sigma))
-    total = np.exp(-0.5 * np.square(np.arange(-_SIZE, _SIZE) / sigma)).sum()
-    matrix: NDArray[np.float32] = (kernel / total).astype(np.float32)
-    return matrix

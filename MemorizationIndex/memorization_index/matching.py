@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ import scipy.fft
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from memorization_index.filters import gaussian
 from memorization_index.spectral import INPUT_SIZE, View
 
 #: Side of the images that are aligned and compared.
@@ -302,15 +302,5 @@ def _band_pass(image: Image) -> Image:
 
 
 def _blur(image: Image, sigma: float) -> Image:
-    along = _gaussian(sigma)
+    along = gaussian(sigma, SIZE)
     return np.asarray(along @ image @ along.T, np.float32)
-
-
-@lru_cache(maxsize=4)
-def _gaussian(sigma: float) -> Image:
-    """Matrix of a Gaussian blur along one axis; outside the image lies background (0)."""
-    distance = np.arange(SIZE)[:, None] - np.arange(SIZE)[None, :]
-    kernel = np.exp(-0.5 * np.square(distance / sigma))
-    total = np.exp(-0.5 * np.square(np.arange(-SIZE, SIZE + 1) / sigma)).sum()
-    matrix: Image = (kernel / total).astype(np.float32)
-    return matrix

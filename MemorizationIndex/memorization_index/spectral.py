@@ -18,6 +18,8 @@ import scipy.fft
 import scipy.sparse
 from numpy.typing import NDArray
 
+from memorization_index.filters import normalized_band
+
 #: Side of the square images that the descriptor is computed from (see ``volumes.square_images``).
 INPUT_SIZE = 128
 _SIZE = 64
@@ -28,6 +30,7 @@ ROTATIONS = (0.0, -4.0, 4.0, -8.0, 8.0, -12.0, 12.0)
 SCALES = (1.0, 0.92, 1.08, 0.85, 1.17)
 
 _FINE, _COARSE, _CONTRAST = 1.2, 4.0, 8.0  # standard deviations in pixels of the 64×64 image
+_CONTRAST_FLOOR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,7 @@ def _half_plane(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 def _spectra(images: NDArray[np.float32], rotation: float, scale: float) -> NDArray[np.float32]:
     """Blurred log-magnitude spectra ``(n, 29, 29)`` around zero frequency of the warped images."""
     halved = warped(images, rotation, scale)
-    fine, coarse, contrast = _gaussian(_FINE), _gaussian(_COARSE), _gaussian(_CONTRAST)
-    band = fine @ halved @ fine - coarse @ halved @ coarse
-    energy = contrast @ np.square(band) @ contrast
-    flattened = band / np.sqrt(energy + 1e-4) * _window()
+    flattened = normalized_band(halved, _FINE, _COARSE, _CONTRAST, _CONTRAST_FLOOR) * _window()
     spectrum = np.abs(scipy.fft.rfft2(flattened, axes=(1, 2)))
     half = np.log1p(spectrum)[:, np.r_[-_BAND - 2 : 0, 0 : _BAND + 3], : _BAND + 3]
     # A real image has the same magnitude at opposite frequencies: complete the plane from its right half.
@@ -105,16 +105,6 @@ def warped(images: NDArray[np.float32], rotation: float, scale: float) -> NDArra
     flat = images.reshape(len(images), -1).T
     result: NDArray[np.float32] = (_warp(rotation, scale) @ flat).T.reshape(len(images), _SIZE, _SIZE)
     return result
-
-
-@lru_cache(maxsize=8)
-def _gaussian(sigma: float) -> NDArray[np.float32]:
-    """Matrix that blurs along one axis of the 64×64 image; beyond the border is background (0)."""
-    distance = np.arange(_SIZE)[:, None] - np.arange(_SIZE)[None, :]
-    kernel = np.exp(-0.5 * np.square(distance / sigma))
-    total = np.exp(-0.5 * np.square(np.arange(-_SIZE, _SIZE) / sigma)).sum()
-    matrix: NDArray[np.float32] = (kernel / total).astype(np.float32)
-    return matrix
 
 
 @lru_cache(maxsize=1)

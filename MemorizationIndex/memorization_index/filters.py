@@ -1,0 +1,33 @@
+"""Gaussian filters as matrices, and the band of structures that descriptors and matching look at."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@lru_cache(maxsize=16)
+def gaussian(sigma: float, size: int) -> NDArray[np.float32]:
+    """Matrix ``(size, size)`` that blurs along one axis; ``sigma`` in pixels, beyond the border is background (0)."""
+    distance = np.arange(size)[:, None] - np.arange(size)[None, :]
+    kernel = np.exp(-0.5 * np.square(distance / sigma))
+    total = np.exp(-0.5 * np.square(np.arange(-size, size) / sigma)).sum()
+    matrix: NDArray[np.float32] = (kernel / total).astype(np.float32)
+    return matrix
+
+
+def normalized_band(
+    images: NDArray[np.float32], fine: float, coarse: float, contrast: float, floor: float
+) -> NDArray[np.float32]:
+    """Difference of Gaussians of square images ``(n, size, size)``, divided by its local root mean square.
+
+    ``fine``, ``coarse`` and ``contrast`` (the window of the mean square) are standard deviations in pixels; ``floor``
+    is added to the mean square, so that noise in air stays small.
+    """
+    narrow, wide, window = (gaussian(sigma, images.shape[-1]) for sigma in (fine, coarse, contrast))
+    band = narrow @ images @ narrow - wide @ images @ wide
+    energy = window @ np.square(band) @ window
+    result: NDArray[np.float32] = band / np.sqrt(energy + floor)
+    return result
