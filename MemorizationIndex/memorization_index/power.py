@@ -18,7 +18,7 @@ from memorization_index.channels import SPECTRAL, Describer
 from memorization_index.progress import Progress
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined
 from memorization_index.spectral import INPUT_SIZE
-from memorization_index.verdicts import FLAG_P, Thresholds, classify, is_flagged
+from memorization_index.verdicts import FLAG_P, classify, is_flagged
 from memorization_index.verification import Candidates, TrainingImages, verify
 from memorization_index.volumes import SliceStack, normalized, square_images
 
@@ -78,7 +78,7 @@ class PowerCard:
             found = [reference.retriever.examine(self.describer, stack) for stack in stacks]
             flagged, named = self._judge(reference, found, stacks)
             control = joined(concatenated(self._controls[name]), reference.retriever.scale)
-            p, _ = reference.null.slice_p(control.similarity, reference.slice_position[control.rows[:, 0]])
+            p, _ = reference.slice_p(control.similarity, control.rows[:, 0])
             rows.append(
                 {
                     "augmentation": name,
@@ -97,12 +97,12 @@ class PowerCard:
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which planted copies are flagged, and which name the right person: both ``(n,)``."""
         together = joined(concatenated(found), reference.retriever.scale)
-        p, _ = reference.null.slice_p(together.similarity, reference.slice_position[together.rows[:, 0]])
+        p, _ = reference.slice_p(together.similarity, together.rows[:, 0])
         images = np.concatenate([square_images(stack, INPUT_SIZE) for stack in stacks])
         training = TrainingImages(reference.volumes, reference.plane, None, Progress())
         candidates = Candidates(together.rows, together.views, self.describer.views())
         pairs = verify(images, candidates, reference, training, Progress())
-        thresholds = Thresholds(**reference.manifest["calibration"]["thresholds"])
+        thresholds = reference.thresholds
         flagged = [is_flagged(classify(pair, thresholds), float(one)) for pair, one in zip(pairs, p, strict=True)]
         rows = [pair.row if pair else row for pair, row in zip(pairs, together.rows[:, 0], strict=True)]
         names = [reference.volumes[reference.slice_volume[row]].subject for row in rows]

@@ -30,6 +30,7 @@ from memorization_index.durable import exclusive
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.retrieval import Retriever
+from memorization_index.verdicts import Thresholds
 from memorization_index.verification import TrainingVolume
 from memorization_index.whitening import Whitening
 
@@ -215,6 +216,17 @@ class Reference:
         totals = np.array([max(v.total - 1, 1) for v in self.volumes])
         single = np.array([v.total == 1 for v in self.volumes])
         return np.where(single[self.slice_volume], 0.5, self.slice_number / totals[self.slice_volume])
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """From where on a match is what (see :mod:`.verdicts`)."""
+        return Thresholds(**self.manifest["calibration"]["thresholds"])
+
+    def slice_p(
+        self, similarity: NDArray[np.float64], nearest: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """p of slices ``(m,)`` whose nearest training slices are the rows ``nearest``; see :meth:`Null.slice_p`."""
+        return self.null.slice_p(similarity, self.slice_position[nearest])
 
     @property
     def subject_labels(self) -> NDArray[np.int64]:

@@ -242,8 +242,8 @@ def _calibrate(reference: Reference, queries: Sequence[_Retrieved]) -> _Numbers:
     mi = null.mi(similarity) if null.is_calibrated else empty
     p, size = empty, np.zeros(len(similarity), np.int64)
     if null.is_calibrated:
-        p, size = null.slice_p(similarity, reference.slice_position[nearest])
-    return _Numbers(similarity, mi, p, size, Thresholds(**reference.manifest["calibration"]["thresholds"]))
+        p, size = reference.slice_p(similarity, nearest)
+    return _Numbers(similarity, mi, p, size, reference.thresholds)
 
 
 def _slice_table(
