@@ -131,7 +131,25 @@ class qMRMLWidget(Strict, QtWidgets.QWidget):
             self.mrmlSceneChanged.emit(scene)
 
 
-class qMRMLCheckableNodeComboBox(Strict, QtWidgets.QWidget):
+class SceneSelector(Strict):
+    """What selectors of things in a scene share: they are refreshed at the scene's ``EVENTS``."""
+
+    EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent")
+
+    def mrmlScene(self):
+        return self._scene
+
+    def setMRMLScene(self, scene):
+        if self._scene:
+            for tag in self._tags:
+                self._scene.RemoveObserver(tag)
+        self._scene = scene
+        events = [getattr(scene, name) for name in self.EVENTS] if scene else ()
+        self._tags = [refreshAt(scene, event, self) for event in events]
+        self._refresh()
+
+
+class qMRMLCheckableNodeComboBox(SceneSelector, QtWidgets.QWidget):
     """The scene's nodes of the given types, each with a check box."""
 
     checkedNodesChanged = QtCore.Signal()
@@ -153,18 +171,6 @@ class qMRMLCheckableNodeComboBox(Strict, QtWidgets.QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._list)
         self._list.itemChanged.connect(lambda _item: self.checkedNodesChanged.emit())
-
-    def mrmlScene(self):
-        return self._scene
-
-    def setMRMLScene(self, scene):
-        if self._scene:
-            for tag in self._tags:
-                self._scene.RemoveObserver(tag)
-        self._scene = scene
-        events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent) if scene else ()
-        self._tags = [refreshAt(scene, event, self) for event in events]
-        self._refresh()
 
     def nodeCount(self):
         return len(self._nodes)
@@ -197,9 +203,10 @@ class qMRMLCheckableNodeComboBox(Strict, QtWidgets.QWidget):
         self._list.blockSignals(blocked)
 
 
-class qMRMLSubjectHierarchyComboBox(Strict, QtWidgets.QComboBox):
+class qMRMLSubjectHierarchyComboBox(SceneSelector, QtWidgets.QComboBox):
     """Items of the scene's subject hierarchy, one of which can be current."""
 
+    EVENTS = (*SceneSelector.EVENTS, "EndImportEvent")
     currentItemChanged = QtCore.Signal(object)
     mrmlSignals = frozenset({("currentItemChanged", "vtkIdType")})
     noneEnabled = _stored(bool, "noneEnabled", False)
@@ -209,20 +216,6 @@ class qMRMLSubjectHierarchyComboBox(Strict, QtWidgets.QComboBox):
         super().__init__(parent)
         self._scene, self._tags, self._items, self._current = None, [], [], 0
         self.connect("currentIndexChanged(int)", self._onIndex)
-
-    def mrmlScene(self):
-        return self._scene
-
-    def setMRMLScene(self, scene):
-        if self._scene:
-            for tag in self._tags:
-                self._scene.RemoveObserver(tag)
-        self._scene = scene
-        events = (
-            (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent) if scene else ()
-        )
-        self._tags = [refreshAt(scene, event, self) for event in events]
-        self._refresh()
 
     def currentItem(self):
         return self._current

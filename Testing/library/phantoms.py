@@ -1,6 +1,8 @@
 """Small volumes with distinct, smooth anatomy for every subject, and ways to write them."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -84,4 +86,16 @@ def write_dicom(
         path = folder / f"{len(voxels) - position:03d}.dcm"
         data.save_as(path, enforce_file_format=True)
         files.append(path)
+    return files
+
+
+def write_dicom_where(folder: Path, voxels: NDArray, change: Callable[[Any, int], None]) -> list[Path]:
+    """The same, after ``change(dataset, number)`` was made to each file (in the order that they are listed in)."""
+    import pydicom
+
+    files = write_dicom(folder, voxels)
+    for number, path in enumerate(files):
+        data = pydicom.dcmread(path)
+        change(data, number)
+        data.save_as(path)
     return files

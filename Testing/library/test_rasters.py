@@ -100,14 +100,7 @@ def test_metaimage_written_by_others(tmp_path: Path, more: str) -> None:
 
 
 def series(folder: Path, change=lambda data, number: None) -> list[Path]:
-    import pydicom
-
-    paths = phantoms.write_dicom(folder, ANATOMY)
-    for number, path in enumerate(paths):
-        data = pydicom.dcmread(path)
-        change(data, number)
-        data.save_as(path)
-    return paths
+    return phantoms.write_dicom_where(folder, ANATOMY, change)
 
 
 def tilted(data, number: int) -> None:

@@ -394,37 +394,26 @@ def test_header_that_announces_too_much_is_refused_before_allocating(tmp_path: P
         read_volume(path)
 
 
-def _dicom_series_where(folder: Path, change) -> list[Path]:
-    import pydicom
-
-    files = phantoms.write_dicom(folder, ANATOMY)
-    for i, path in enumerate(files):
-        data = pydicom.dcmread(path)
-        change(i, data)
-        data.save_as(path)
-    return files
-
-
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda i, d: setattr(d, "ImagePositionPatient", [0, 0, i // 2 * 4.0]), "several time points"),
+        (lambda d, i: setattr(d, "ImagePositionPatient", [0, 0, i // 2 * 4.0]), "several time points"),
         (
-            lambda i, d: setattr(d, "ImageOrientationPatient", [1, 0, 0, 0, 1, 0] if i % 2 else [0, 1, 0, 0, 0, -1]),
+            lambda d, i: setattr(d, "ImageOrientationPatient", [1, 0, 0, 0, 1, 0] if i % 2 else [0, 1, 0, 0, 0, -1]),
             "different planes",
         ),
     ],
 )
 def test_dicom_series_that_is_no_single_stack(tmp_path: Path, change, expected: str) -> None:
-    files = _dicom_series_where(tmp_path, change)
+    files = phantoms.write_dicom_where(tmp_path, ANATOMY, change)
     with pytest.raises(MemorizationIndexError, match=expected):
         read_volume(files)
 
 
 def test_dicom_series_of_different_sizes(tmp_path: Path) -> None:
-    def crop(i: int, data) -> None:
+    def crop(data, i: int) -> None:
         if i == 3:
             data.Rows, data.PixelData = 20, data.PixelData[: 20 * data.Columns * 2]
 
     with pytest.raises(MemorizationIndexError, match="different sizes"):
-        read_volume(_dicom_series_where(tmp_path, crop))
+        read_volume(phantoms.write_dicom_where(tmp_path, ANATOMY, crop))
