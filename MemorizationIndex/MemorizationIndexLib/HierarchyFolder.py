@@ -31,8 +31,7 @@ class HierarchyFolder:
             self._setting = False
 
     def _onCurrentItemChanged(self, item):
-        # A scene that is being opened or closed empties the selector; that is no choice of the user.
-        if self._setting or slicer.mrmlScene.IsBatchProcessing():
+        if self._setting:
             return
         hierarchy, earlier = _hierarchy(), _chosenItem()
         if earlier:

@@ -231,6 +231,8 @@ class qMRMLSubjectHierarchyComboBox(SceneSelector, QtWidgets.QComboBox):
             self.currentItemChanged.emit(item)
 
     def _refresh(self):
+        if self._scene and self._scene.IsBatchProcessing():
+            return  # as in Slicer: asked while a scene closes, MRML makes a second hierarchy that cannot be merged
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene) if self._scene else None
         found = vtk.vtkIdList()
         if hierarchy is not None:
