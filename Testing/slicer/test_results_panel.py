@@ -38,6 +38,7 @@ class WorklistTest(PanelTestCase):
         self.assertEqual(self.ui.worklistTable.currentRow(), 0)
 
     def test_filtering(self):
+        self.addCleanup(self.ui.filterSelector.setCurrentIndex, 0)  # the panel outlives the test
         self.threeVolumes()
         self.ui.filterEdit.setText("SEC")
         self.assertEqual(self.names(), ["second"])
