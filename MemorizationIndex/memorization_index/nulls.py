@@ -17,7 +17,7 @@ from memorization_index.combining import CommonScale
 from memorization_index.encoding import read_slices
 from memorization_index.matching import Match
 from memorization_index.neighbors import Index
-from memorization_index.power import PowerCard
+from memorization_index.power import Planted, PowerCard
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference, blocks, whitened
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
@@ -110,28 +110,52 @@ class NullBuilder:
         sizes = np.bincount(self.slice_volume, minlength=len(self.volumes)).tolist()
         chosen = chosen_volumes([v.subject for v in self.volumes], [v.name for v in self.volumes], sizes, self.seed)
         self.progress.begin("building the null", len(chosen), "volumes")
-        parts = []
+        parts: list[NullPart] = []
         for fold in sorted({int(self.fold[i]) for i in chosen}):
-            whitenings = {
-                c: Whitening.fit(whole - self._fold_moments(c, fold), self.describer.shrinkage[c])
-                for c, whole in moments.items()
-            }
-            banks = {c: Index(whitened(p, whitenings[c])) for c, p in self.reference.features.items()}
-            retriever = Retriever(whitenings, banks)
-            parts += [self._retrieve(i, retriever, entries, card) for i in chosen if self.fold[i] == fold]
+            of_fold = [i for i in chosen if self.fold[i] == fold]
+            planted = sum(part.planted is not None for part in parts)
+            parts += self.fold_parts(
+                fold, [(i, entries[self.volumes[i].name]) for i in of_fold], moments, card, planted
+            )
+        for part in parts:
+            if part.planted is not None:
+                card.add(part.planted)
         return self._collect(parts)
 
-    def _retrieve(self, volume: int, retriever: Retriever, entries: dict[str, Entry], card: PowerCard) -> _NullPart:
-        _, stack = read_slices(entries[self.volumes[volume].name], self.reference.plane)
+    def fold_parts(
+        self,
+        fold: int,
+        chosen: Sequence[tuple[int, Entry]],
+        moments: dict[str, Moments],
+        card: PowerCard,
+        planted: int,
+    ) -> list[NullPart]:
+        """What is found for the chosen volumes of a fold; ``planted`` people were planted before them."""
+        whitenings = {
+            c: Whitening.fit(whole - self._fold_moments(c, fold), self.describer.shrinkage[c])
+            for c, whole in moments.items()
+        }
+        banks = {c: Index(whitened(p, whitenings[c])) for c, p in self.reference.features.items()}
+        retriever = Retriever(whitenings, banks)
+        parts = []
+        for volume, entry in chosen:
+            parts.append(self._retrieve(volume, entry, retriever, card, planted))
+            planted += parts[-1].planted is not None
+        return parts
+
+    def _retrieve(self, volume: int, entry: Entry, retriever: Retriever, card: PowerCard, number: int) -> NullPart:
+        _, stack = read_slices(entry, self.reference.plane)
         # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
         # closer to each other than queries do to training slices that it was fitted on.
         own_fold = (self.fold == self.fold[volume])[self.slice_volume]
         found = [retriever.examine(self.describer, part, own_fold) for part in stack.batches()]
-        card.plant(stack, self.volumes[volume].subject, retriever, own_fold)
+        planted = None
+        if card.wants(stack, number):
+            planted = card.planted(stack, number, self.volumes[volume].subject, retriever, own_fold)
         self.progress.advance()
-        return _NullPart(volume, square_images(stack, INPUT_SIZE).astype(np.float16), stack.numbers, found)
+        return NullPart(volume, square_images(stack, INPUT_SIZE).astype(np.float16), stack.numbers, found, planted)
 
-    def _collect(self, parts: list[_NullPart]) -> NullResult:
+    def _collect(self, parts: list[NullPart]) -> NullResult:
         nearest = concatenated([found for part in parts for found in part.found])
         volume = np.concatenate([np.full(len(p.images), p.volume) for p in parts]).astype(np.int64)
         found, scale = joined_null(nearest, self.subject[volume])
@@ -149,7 +173,7 @@ class NullBuilder:
         matches = [p.match for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
         return NullResult(null, matches, self._rescans(parts), duplicates, scale)
 
-    def _rescans(self, parts: list[_NullPart]) -> list[Match]:
+    def _rescans(self, parts: list[NullPart]) -> list[Match]:
         """Matches of simulated rescans of an even sample of the null's slices."""
         places = [(part, i) for part in parts for i in range(len(part.images))]
         pairs = []
@@ -184,8 +208,11 @@ class NullBuilder:
 
 
 @dataclass(frozen=True)
-class _NullPart:
+class NullPart:
+    """The slices of one volume ``(n, 128, 128)``, their numbers, what was found for them, and what was planted."""
+
     volume: int
     images: NDArray[np.float16]
     numbers: NDArray[np.int64]
     found: list[Retrieved]
+    planted: Planted | None

@@ -36,6 +36,15 @@ FULL = tuple(name for name, entry in AUGMENTATIONS.items() if not entry.needs_pa
 CARDS = ("cheap", "full", "none")
 
 
+@dataclass(frozen=True)
+class Planted:
+    """One person's slice by augmentation, altered, and what was found where the person is left out."""
+
+    subject: str
+    stacks: dict[str, SliceStack]
+    controls: dict[str, Retrieved]
+
+
 @dataclass
 class PowerCard:
     """Collects planted slices while the null is built, and counts what is found when the reference is complete."""
@@ -56,19 +65,30 @@ class PowerCard:
         augmentations = {"cheap": cheap, "full": FULL, "none": ()}[card]
         return cls(augmentations, PEOPLE if is_embedded or card == "full" else PEOPLE_ENCODED, describer, seed)
 
-    def plant(self, stack: SliceStack, subject: str, retriever: Retriever, excluded: NDArray[np.bool_]) -> None:
+    def wants(self, stack: SliceStack, number: int) -> bool:
+        """Whether a volume's person is planted as the one with this number (from 0)."""
+        return number < self.people and min(stack.images[0].shape) >= SMALLEST_SIDE
+
+    def planted(
+        self, stack: SliceStack, number: int, subject: str, retriever: Retriever, excluded: NDArray[np.bool_]
+    ) -> Planted:
         """Alter the middle slice of a person's volume in every way, and search it where the person is left out."""
-        if len(self._subjects) >= self.people or min(stack.images[0].shape) < SMALLEST_SIDE:
-            return
         middle = len(stack.images) // 2
         image = normalized(stack.images[middle])
-        for number, name in enumerate(self.augmentations):
-            rng = np.random.default_rng([self.seed, len(self._subjects), number])
-            altered = AUGMENTATIONS[name].apply(image, rng)
+        result = Planted(subject, {}, {})
+        for place, name in enumerate(self.augmentations):
+            altered = AUGMENTATIONS[name].apply(image, np.random.default_rng([self.seed, number, place]))
             one = SliceStack([altered], stack.spacing, stack.numbers[[middle]], stack.total, stack.plane)
-            self._planted.setdefault(name, []).append(one)
-            self._controls.setdefault(name, []).append(retriever.examine(self.describer, one, excluded))
-        self._subjects.append(subject)
+            result.stacks[name] = one
+            result.controls[name] = retriever.examine(self.describer, one, excluded)
+        return result
+
+    def add(self, planted: Planted) -> None:
+        """Take in what was planted; people come in the order of their numbers."""
+        for name in self.augmentations:
+            self._planted.setdefault(name, []).append(planted.stacks[name])
+            self._controls.setdefault(name, []).append(planted.controls[name])
+        self._subjects.append(planted.subject)
 
     def finish(self, reference: Reference, progress: Progress) -> list[dict[str, Any]]:
         """One row an augmentation: copies, found (flagged), named (the right person), controls, flagged (p ≤ .01)."""
