@@ -40,6 +40,9 @@ _FINEST_FOREGROUND = 0.08  # of the intensity range
 EXACT_CORRELATION = 0.9998
 
 Image = NDArray[np.float32]
+#: Cores that were named; 0: all.
+_cores = 0
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -196,6 +199,17 @@ def warp(image: Image, matrix: NDArray[np.float64], shift: NDArray[np.float64]) 
     return _half(warped), (_half(inside) > 0.99).astype(np.float32)
 
 
+def use_cores(count: int) -> None:
+    """Let this process work on so many cores; otherwise it takes all. (A worker of a cluster has several tasks.)"""
+    global _cores  # noqa: PLW0603
+    _cores = count
+
+
+def cores() -> int:
+    """How many threads to work in."""
+    return _cores or os.cpu_count() or 1
+
+
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Map over items on all cores (ITK and NumPy release the interpreter's lock); order and results are unaffected."""
     import SimpleITK as sitk
@@ -203,7 +217,7 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     # ITK's own threads only get in each other's way on small images; its warnings (no overlap) are no errors here.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     sitk.ProcessObject.GlobalWarningDisplayOff()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, items))
 
 

@@ -110,6 +110,15 @@ class NullBuilder:
         sizes = np.bincount(self.slice_volume, minlength=len(self.volumes)).tolist()
         chosen = chosen_volumes([v.subject for v in self.volumes], [v.name for v in self.volumes], sizes, self.seed)
         self.progress.begin("building the null", len(chosen), "volumes")
+        parts = self._parts(chosen, entries, moments, card)
+        for part in parts:
+            if part.planted is not None:
+                card.add(part.planted)
+        return self._collect(parts)
+
+    def _parts(
+        self, chosen: Sequence[int], entries: dict[str, Entry], moments: dict[str, Moments], card: PowerCard
+    ) -> list[NullPart]:
         parts: list[NullPart] = []
         for fold in sorted({int(self.fold[i]) for i in chosen}):
             of_fold = [i for i in chosen if self.fold[i] == fold]
@@ -117,10 +126,7 @@ class NullBuilder:
             parts += self.fold_parts(
                 fold, [(i, entries[self.volumes[i].name]) for i in of_fold], moments, card, planted
             )
-        for part in parts:
-            if part.planted is not None:
-                card.add(part.planted)
-        return self._collect(parts)
+        return parts
 
     def fold_parts(
         self,
@@ -162,9 +168,7 @@ class NullBuilder:
         similarity, rows, views = found.similarity, found.rows, found.views
         images = np.concatenate([p.images for p in parts])
         checked = self._worth_verifying(similarity)
-        training = TrainingImages(self.volumes, self.reference.plane, None, self.progress)
-        candidates = Candidates(rows[checked], views[checked], self.describer.views())
-        pairs = verify(images[checked], candidates, self.reference, training, self.progress)
+        pairs = self._verified(images[checked], Candidates(rows[checked], views[checked], self.describer.views()))
         is_duplicate, duplicates = self._duplicates(pairs, checked, volume)
         keep = ~is_duplicate
         null = Null(
@@ -172,6 +176,10 @@ class NullBuilder:
         )
         matches = [p.match for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
         return NullResult(null, matches, self._rescans(parts), duplicates, scale)
+
+    def _verified(self, images: NDArray[np.float16], candidates: Candidates) -> list[Pair | None]:
+        training = TrainingImages(self.volumes, self.reference.plane, None, self.progress)
+        return verify(images, candidates, self.reference, training, self.progress)
 
     def _rescans(self, parts: list[NullPart]) -> list[Match]:
         """Matches of simulated rescans of an even sample of the null's slices."""

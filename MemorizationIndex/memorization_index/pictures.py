@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,14 @@ SHOWN = 200
 #: Volumes that get a picture where fewer are flagged, so that a reader sees what the nearest ones look like.
 _SHOWN_UNFLAGGED = 3
 _VERDICT_ORDER = ("copy", "suspicious", "uncalibrated", "no evidence")
+
+
+class Images(Protocol):
+    """Images ``(128, 128)`` of slices, by row of the slice table."""
+
+    def __getitem__(self, row: int, /) -> Any:
+        """The image of one slice."""
+        ...
 
 
 @dataclass
@@ -88,7 +96,7 @@ def strongest_slice(slices: dict[str, NDArray[Any]], rows: NDArray[np.int64]) ->
 def draw(
     slices: dict[str, NDArray[Any]],
     volumes: dict[str, NDArray[Any]],
-    images: NDArray[np.float16],
+    images: Images,
     pairs: Sequence[Pair | None],
     reference: Reference,
     training: TrainingImages,

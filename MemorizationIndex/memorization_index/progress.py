@@ -42,6 +42,10 @@ class Progress:
         with self._lock:
             self.done += steps
             self.show()
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`Stopped` if asked to stop."""
         if self._stop.is_set():
             raise Stopped
 

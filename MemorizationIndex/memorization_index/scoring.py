@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index._version import __version__
 from memorization_index.agreement import AgreementVolume
 from memorization_index.calibration import VolumeNumbers, oni, q_values
 from memorization_index.channels import SPECTRAL, Describer, make_describer
@@ -22,15 +22,16 @@ from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.generator import compared
 from memorization_index.linking import links_of
-from memorization_index.pictures import draw
+from memorization_index.pictures import Images, draw
 from memorization_index.progress import Progress
-from memorization_index.provenance import InputFile, digest_of, inputs_of, seconds_since, timestamp, versions
+from memorization_index.provenance import InputFile, digest_of, inputs_of, seconds_since
 from memorization_index.reference import Reference
+from memorization_index.runs import run_of
 from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns, Scores
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.trajectory import fitted
 from memorization_index.usercache import recall_weights
-from memorization_index.verdicts import COPIED, FLAG_P, MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
+from memorization_index.verdicts import COPIED, FLAG_P, MatchClass, Thresholds, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import IMAGE_PLANE, Grid, SliceStack, looks_flat, square_images
 
@@ -118,34 +119,77 @@ def score_queries(
     with tempfile.TemporaryFile() as images:
         found = _retrieve(reference, queries, describer, images, progress)
         if not found:
-            raise MemorizationIndexError(
-                "No query image could be scored"
-                + (
-                    f"; the first reason: {skipped[0].reason}"
-                    if skipped
-                    else "; expected at least one, so check the paths."
-                )
-            )
+            raise nothing_scored(skipped)
         links = links_of(reference.manifest, options.training_root, options.key, progress)
         training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress, links)
         shape = (sum(len(q.similarity) for q in found), INPUT_SIZE, INPUT_SIZE)
         stored = np.memmap(images, np.float16, "r", shape=shape)
-        numbers = _calibrate(reference, found)
-        rows, views = np.concatenate([q.rows for q in found]), np.concatenate([q.views for q in found])
-        candidates = Candidates(rows, views, describer.views())
-        pairs = verify(stored, candidates, reference, training, progress, numbers.is_flagged)
-        slices, generator = _slice_table(reference, found, pairs, numbers)
-        volumes = _volume_table(reference, found, slices, generator["p_calibrated"] is not False)
-        run = _run(reference, slices, volumes, skipped, training) | {"generator": generator}
-        if generator["p_calibrated"] is False:
-            progress.warning(
-                f"These images look more like the training set than new people's scans do (their median lies "
-                f"{generator['shift']:.1f} standard deviations above the null's): p is not calibrated for this "
-                f"generator, and verdicts rest on verified matches alone."
-            )
-        run["seconds"] = seconds_since(started, time.monotonic())
-        pictures = draw(slices, volumes, stored, pairs, reference, training)
-        return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
+        pairs = _verified(reference, found, stored, describer, training, progress)
+        scores = _judged(reference, found, pairs, stored, skipped, training, progress)
+        scores.run["seconds"] = seconds_since(started, time.monotonic())
+        return scores
+
+
+def nothing_scored(skipped: Sequence[Skipped]) -> MemorizationIndexError:
+    """The error where no query is left."""
+    reason = f"the first reason: {skipped[0].reason}" if skipped else "expected at least one, so check the paths."
+    return MemorizationIndexError(f"No query image could be scored; {reason}")
+
+
+def examined(reference: Reference, query: Query, describer: Describer, training: TrainingImages) -> Examined:
+    """What is found for one query by itself: nothing of it depends on the others."""
+    images = io.BytesIO()
+    found = _retrieve(reference, [query], describer, images, Progress())
+    stored = np.frombuffer(images.getbuffer(), np.float16).reshape(-1, INPUT_SIZE, INPUT_SIZE)
+    return found[0], _verified(reference, found, stored, describer, training, Progress())
+
+
+def judged(
+    reference: Reference,
+    queries: Sequence[Examined],
+    images: Images,
+    skipped: Sequence[Skipped],
+    training: TrainingImages,
+    progress: Progress,
+) -> Scores:
+    """The scores of queries that were examined one by one; ``images`` are those of all their slices."""
+    found, pairs = [one for one, _ in queries], [pair for _, own in queries for pair in own]
+    return _judged(reference, found, pairs, images, skipped, training, progress)
+
+
+def _verified(
+    reference: Reference,
+    found: Sequence[_Retrieved],
+    images: NDArray[np.float16],
+    describer: Describer,
+    training: TrainingImages,
+    progress: Progress,
+) -> list[Pair | None]:
+    rows, views = np.concatenate([q.rows for q in found]), np.concatenate([q.views for q in found])
+    candidates = Candidates(rows, views, describer.views())
+    return verify(images, candidates, reference, training, progress, _calibrate(reference, found).is_flagged)
+
+
+def _judged(
+    reference: Reference,
+    found: Sequence[_Retrieved],
+    pairs: Sequence[Pair | None],
+    images: Images,
+    skipped: Sequence[Skipped],
+    training: TrainingImages,
+    progress: Progress,
+) -> Scores:
+    slices, generator = _slice_table(reference, found, pairs, _calibrate(reference, found))
+    volumes = _volume_table(reference, found, slices, generator["p_calibrated"] is not False)
+    if generator["p_calibrated"] is False:
+        progress.warning(
+            f"These images look more like the training set than new people's scans do (their median lies "
+            f"{generator['shift']:.1f} standard deviations above the null's): p is not calibrated for this "
+            f"generator, and verdicts rest on verified matches alone."
+        )
+    pictures = draw(slices, volumes, images, pairs, reference, training)
+    run = run_of(reference, slices, volumes, skipped, training) | {"generator": generator}
+    return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
 
 
 def describer_of(reference: Reference, options: Options) -> Describer:
@@ -186,6 +230,10 @@ class _Retrieved:
     views: NDArray[np.int64]
     agreement: NDArray[np.int64]
     channel: NDArray[np.object_]
+
+
+#: What retrieval found for a query, and the verified pair of each of its slices.
+Examined = tuple[_Retrieved, list[Pair | None]]
 
 
 def _retrieve(
@@ -374,51 +422,3 @@ def _main_match(own: Columns, flagged: NDArray[np.bool_]) -> tuple[str, str]:
         return max(sorted(pairs), key=lambda pair: pairs[pair])
     best = int(np.argmax(own["similarity"]))
     return str(own["match_subject"][best]), str(own["match_volume"][best])
-
-
-def _run(
-    reference: Reference, slices: Columns, volumes: Columns, skipped: Sequence[Skipped], training: TrainingImages
-) -> dict[str, Any]:
-    count = len(slices["volume"])
-    calibration = reference.manifest["calibration"]
-    run: dict[str, Any] = {
-        "kind": "memorization-index result",
-        "schema": 1,
-        "protocol": reference.manifest["protocol"],
-        "version": __version__,
-        "versions": versions(reference.manifest["encoder"]["name"]),
-        "created": timestamp(),
-        "inputs": digest_of([]),
-        "parameters": reference.manifest["parameters"],
-        "reference": {
-            "path": str(reference.folder) if reference.folder else None,
-            "fingerprint": reference.fingerprint if "files" in reference.manifest else None,
-            "counts": reference.manifest["counts"],
-            "plane": reference.plane,
-            "pseudonymized": "pseudonyms" in reference.manifest,
-        },
-        "encoder": reference.manifest["encoder"],
-        "seed": reference.manifest["seed"],
-        "calibration": calibration,
-        "controls": reference.manifest.get("controls"),
-        "power": reference.manifest.get("power"),
-        "null_from": reference.manifest.get("null_from", "training subjects left out"),
-        "counts": {
-            "volumes": len(volumes["volume"]),
-            "slices": count,
-            "flagged": int(slices["flagged"].sum()),
-            "skipped": len(skipped),
-            "training_volumes_missing": training.missing,
-        },
-        "verdicts": {str(v): int((volumes["verdict"] == str(v)).sum()) for v in Verdict},
-        "skipped": [asdict(s) for s in skipped],
-    }
-    if calibration["calibrated"]:
-        run["smallest"] = {
-            "slice_p": calibration["smallest_slice_p"],
-            "volume_p": calibration["smallest_volume_p"],
-            # Benjamini–Hochberg for one lone copy among all slices of this run.
-            "slice_q_of_one_copy": min(1.0, count * calibration["smallest_slice_p"]),
-            "volume_q_of_one_copy": min(1.0, len(volumes["volume"]) * calibration["smallest_volume_p"]),
-        }
-    return run

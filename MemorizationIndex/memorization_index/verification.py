@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -54,9 +54,13 @@ class TrainingImages:
         self._missing: set[int] = set()
 
     @property
-    def missing(self) -> int:
-        """How many training volumes were asked for and could not be had."""
-        return len(self._missing)
+    def missing(self) -> frozenset[int]:
+        """Training volumes that were asked for and could not be had."""
+        return frozenset(self._missing)
+
+    def miss(self, volumes: Iterable[int]) -> None:
+        """Take over what could not be had elsewhere."""
+        self._missing |= set(volumes)
 
     def locate(self, volume: int) -> tuple[Path, ...] | None:
         """The files of a volume, or None where they are not there."""

@@ -1,0 +1,64 @@
+"""The record of one run of ``score``: what was examined with what, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from memorization_index._version import __version__
+from memorization_index.cohort import Skipped
+from memorization_index.provenance import digest_of, timestamp, versions
+from memorization_index.reference import Reference
+from memorization_index.scores import Columns
+from memorization_index.verdicts import Verdict
+from memorization_index.verification import TrainingImages
+
+
+def run_of(
+    reference: Reference, slices: Columns, volumes: Columns, skipped: Sequence[Skipped], training: TrainingImages
+) -> dict[str, Any]:
+    """What ``run.json`` holds of a run, without its inputs, its generator and the seconds that it took."""
+    count = len(slices["volume"])
+    calibration = reference.manifest["calibration"]
+    run: dict[str, Any] = {
+        "kind": "memorization-index result",
+        "schema": 1,
+        "protocol": reference.manifest["protocol"],
+        "version": __version__,
+        "versions": versions(reference.manifest["encoder"]["name"]),
+        "created": timestamp(),
+        "inputs": digest_of([]),
+        "parameters": reference.manifest["parameters"],
+        "reference": {
+            "path": str(reference.folder) if reference.folder else None,
+            "fingerprint": reference.fingerprint if "files" in reference.manifest else None,
+            "counts": reference.manifest["counts"],
+            "plane": reference.plane,
+            "pseudonymized": "pseudonyms" in reference.manifest,
+        },
+        "encoder": reference.manifest["encoder"],
+        "seed": reference.manifest["seed"],
+        "calibration": calibration,
+        "controls": reference.manifest.get("controls"),
+        "power": reference.manifest.get("power"),
+        "null_from": reference.manifest.get("null_from", "training subjects left out"),
+        "counts": {
+            "volumes": len(volumes["volume"]),
+            "slices": count,
+            "flagged": int(slices["flagged"].sum()),
+            "skipped": len(skipped),
+            "training_volumes_missing": len(training.missing),
+        },
+        "verdicts": {str(v): int((volumes["verdict"] == str(v)).sum()) for v in Verdict},
+        "skipped": [asdict(s) for s in skipped],
+    }
+    if calibration["calibrated"]:
+        run["smallest"] = {
+            "slice_p": calibration["smallest_slice_p"],
+            "volume_p": calibration["smallest_volume_p"],
+            # Benjamini–Hochberg for one lone copy among all slices of this run.
+            "slice_q_of_one_copy": min(1.0, count * calibration["smallest_slice_p"]),
+            "volume_q_of_one_copy": min(1.0, len(volumes["volume"]) * calibration["smallest_volume_p"]),
+        }
+    return run
