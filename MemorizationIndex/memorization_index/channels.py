@@ -7,6 +7,7 @@ A describer turns the slices of a volume into the features of its channels. The 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -136,6 +137,8 @@ class EncoderDescriber:
         lengths = {channel: features.shape[1] for channel, features in deep.items()}
         self.dimensions: Mapping[str, int] = {**self._embedded.dimensions, **lengths}
         self.shrinkage: Mapping[str, float] = {**self._embedded.shrinkage, **dict.fromkeys(deep, DEEP_SHRINKAGE)}
+        # The network uses all cores by itself; while it works for one thread, others read, warp and search.
+        self._one_at_a_time = threading.Lock()
 
     def views(self) -> list[spectral.View]:
         """Those of the embedded describer."""
@@ -161,6 +164,10 @@ class EncoderDescriber:
 
     def _encoded(self, images: NDArray[np.float32]) -> Features:
         """Features of pictures, each from the cache where it is there."""
+        with self._one_at_a_time:
+            return self._looked_up(images)
+
+    def _looked_up(self, images: NDArray[np.float32]) -> Features:
         keys = [hashlib.sha256(self.fingerprint.encode() + image.tobytes()).hexdigest() for image in images]
         known = {key: found for key in dict.fromkeys(keys) if (found := self._cache.load(key)) is not None}
         missing = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}

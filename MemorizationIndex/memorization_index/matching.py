@@ -9,8 +9,9 @@ less than they change pixels, bias fields and gray-value curves hardly at all, a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -219,6 +220,23 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     sitk.ProcessObject.GlobalWarningDisplayOff()
     with ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, items))
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
+    """The same for items that are being made: while all cores work, the caller's thread makes the next ones.
+
+    Yields each item with its result, in order; only a few more items than there are cores are held at a time.
+    """
+    workers = cores()
+    under_way: deque[tuple[Item, Future[Result]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            under_way.append((item, pool.submit(work, item)))
+            if len(under_way) > workers:
+                done, result = under_way.popleft()
+                yield done, result.result()
+        for done, result in under_way:
+            yield done, result.result()
 
 
 def _turned(image: Image, mirrored: bool, quarters: int) -> Image:

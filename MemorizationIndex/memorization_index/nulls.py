@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ from memorization_index.channels import Describer
 from memorization_index.cohort import Entry
 from memorization_index.combining import CommonScale
 from memorization_index.encoding import read_slices
-from memorization_index.matching import Match
+from memorization_index.matching import Match, in_order
 from memorization_index.neighbors import Index
 from memorization_index.power import Planted, PowerCard
 from memorization_index.progress import Progress
@@ -119,14 +119,21 @@ class NullBuilder:
     def _parts(
         self, chosen: Sequence[int], entries: dict[str, Entry], moments: dict[str, Moments], card: PowerCard
     ) -> list[NullPart]:
-        parts: list[NullPart] = []
+        folds = in_order(
+            lambda work: self.fold_parts(work.fold, work.chosen, moments, card, work.planted),
+            self.work(chosen, entries, card),
+        )
+        return [part for _, found in folds for part in found]
+
+    def work(self, chosen: Sequence[int], entries: dict[str, Entry], card: PowerCard) -> Iterator[FoldWork]:
+        """The chosen volumes by fold. Who can be planted is seen from the image, until there are enough people."""
+        planted = 0
         for fold in sorted({int(self.fold[i]) for i in chosen}):
-            of_fold = [i for i in chosen if self.fold[i] == fold]
-            planted = sum(part.planted is not None for part in parts)
-            parts += self.fold_parts(
-                fold, [(i, entries[self.volumes[i].name]) for i in of_fold], moments, card, planted
-            )
-        return parts
+            of_fold = [(i, entries[self.volumes[i].name]) for i in chosen if self.fold[i] == fold]
+            yield FoldWork(fold, of_fold, planted)
+            for _, entry in of_fold:
+                if planted < card.people and card.augmentations:
+                    planted += card.wants(read_slices(entry, self.reference.plane)[1], planted)
 
     def fold_parts(
         self,
@@ -166,9 +173,11 @@ class NullBuilder:
         volume = np.concatenate([np.full(len(p.images), p.volume) for p in parts]).astype(np.int64)
         found, scale = joined_null(nearest, self.subject[volume])
         similarity, rows, views = found.similarity, found.rows, found.views
-        images = np.concatenate([p.images for p in parts])
         checked = self._worth_verifying(similarity)
-        pairs = self._verified(images[checked], Candidates(rows[checked], views[checked], self.describer.views()))
+        starts = np.cumsum([0, *(len(p.images) for p in parts)])
+        places = zip(np.searchsorted(starts, checked, "right") - 1, checked, strict=True)
+        images = np.stack([parts[p].images[i - starts[p]] for p, i in places])
+        pairs = self._verified(images, Candidates(rows[checked], views[checked], self.describer.views()))
         is_duplicate, duplicates = self._duplicates(pairs, checked, volume)
         keep = ~is_duplicate
         null = Null(
@@ -213,6 +222,15 @@ class NullBuilder:
                 names = sorted((self.volumes[volume[i]].name, self.volumes[self.slice_volume[pair.row]].name))
                 found.add((names[0], names[1]))
         return is_duplicate, sorted(found)
+
+
+@dataclass(frozen=True)
+class FoldWork:
+    """The volumes of a fold that the null is made of; ``planted`` people were planted before them."""
+
+    fold: int
+    chosen: list[tuple[int, Entry]]
+    planted: int
 
 
 @dataclass(frozen=True)

@@ -92,20 +92,24 @@ class PowerCard:
 
     def finish(self, reference: Reference, progress: Progress) -> list[dict[str, Any]]:
         """One row an augmentation: copies, found (flagged), named (the right person), controls, flagged (p ≤ .01)."""
+        if not self._planted:
+            return []
         progress.begin("measuring the power", len(self._planted), "augmentations")
+        stacks = [stack for of_one in self._planted.values() for stack in of_one]
+        found = reference.retriever.examine_each(self.describer, ((None, stack) for stack in stacks))
+        judged = self._judge(reference, [one for _, _, one in found], stacks)
+        shape = (len(self._planted), len(self._subjects))
         rows = []
-        for name, stacks in self._planted.items():
-            found = [reference.retriever.examine(self.describer, stack) for stack in stacks]
-            flagged, named = self._judge(reference, found, stacks)
+        for name, flagged, named in zip(self._planted, *(one.reshape(shape) for one in judged), strict=True):
             control = joined(concatenated(self._controls[name]), reference.retriever.scale)
             p, _ = reference.slice_p(control.similarity, control.rows[:, 0])
             rows.append(
                 {
                     "augmentation": name,
-                    "copies": len(stacks),
+                    "copies": len(flagged),
                     "found": int(flagged.sum()),
                     "named": int((flagged & named).sum()),
-                    "controls": len(stacks),
+                    "controls": len(flagged),
                     "flagged": int((p <= FLAG_P).sum()),
                 }
             )
@@ -126,4 +130,5 @@ class PowerCard:
         flagged = [is_flagged(classify(pair, thresholds), float(one)) for pair, one in zip(pairs, p, strict=True)]
         rows = [pair.row if pair else row for pair, row in zip(pairs, together.rows[:, 0], strict=True)]
         names = [reference.volumes[reference.slice_volume[row]].subject for row in rows]
-        return np.array(flagged, bool), np.array([n == s for n, s in zip(names, self._subjects, strict=True)], bool)
+        own = self._subjects * len(self._planted)
+        return np.array(flagged, bool), np.array([n == s for n, s in zip(names, own, strict=True)], bool)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from memorization_index import layout
 from memorization_index.channels import LAYOUT, Describer
 from memorization_index.combining import CommonScale
+from memorization_index.matching import Item, in_order
 from memorization_index.neighbors import Index, Nearest
 from memorization_index.volumes import SliceStack
 from memorization_index.whitening import Whitening
@@ -77,6 +78,13 @@ class Retriever:
                 found[PART] = _seen_under(views, self._in_parts(whitened, nearest))
             found[channel] = _seen_under(views, nearest.first(CANDIDATES))
         return joined(found, self.scale)
+
+    def examine_each(
+        self, describer: Describer, parts: Iterable[tuple[Item, SliceStack]]
+    ) -> Iterator[tuple[Item, SliceStack, Retrieved]]:
+        """Search parts of what comes, each under its label, in order and on all cores."""
+        for (label, part), found in in_order(lambda labeled: self.examine(describer, labeled[1]), parts):
+            yield label, part, found
 
     def _in_parts(self, queries: NDArray[np.float32], nearest: Nearest) -> Nearest:
         """The same candidates ordered by how well parts of them agree, each under the view that it was found under."""

@@ -26,6 +26,7 @@ from memorization_index.pictures import Images, draw
 from memorization_index.progress import Progress
 from memorization_index.provenance import InputFile, digest_of, inputs_of, seconds_since
 from memorization_index.reference import Reference
+from memorization_index.retrieval import Retrieved
 from memorization_index.runs import run_of
 from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns, Scores
 from memorization_index.spectral import INPUT_SIZE
@@ -240,12 +241,19 @@ def _retrieve(
     reference: Reference, queries: Iterable[Query], describer: Describer, images: IO[bytes], progress: Progress
 ) -> list[_Retrieved]:
     """Describe and search every query; its slices' images are appended to the file ``images``."""
+
+    def parts() -> Iterator[tuple[Query, SliceStack]]:
+        for query in queries:
+            for part in query.stack.batches():
+                yield query, part
+
     result = []
-    for query in queries:
-        found = []
-        for part in query.stack.batches():
-            found.append(reference.retriever.examine(describer, part))
-            images.write(square_images(part, INPUT_SIZE).astype(np.float16).tobytes())
+    found: list[Retrieved] = []
+    for query, part, one in reference.retriever.examine_each(describer, parts()):
+        images.write(square_images(part, INPUT_SIZE).astype(np.float16).tobytes())
+        found.append(one)
+        if part.numbers[-1] != query.stack.numbers[-1]:
+            continue
         result.append(
             _Retrieved(
                 query.name,
@@ -262,6 +270,7 @@ def _retrieve(
                 np.concatenate([f.channel for f in found]),
             )
         )
+        found = []
         progress.advance()
     images.flush()
     return result

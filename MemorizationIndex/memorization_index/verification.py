@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -73,15 +73,24 @@ class TrainingImages:
 
     def load(self, volume: int, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """Images ``(128, 128)`` of the slices with these numbers; empty where the volume is gone or has changed."""
-        if volume in self._missing:
-            return {}
-        try:
-            return self._load(volume, numbers)
-        except MemorizationIndexError as error:
-            self._missing.add(volume)
-            if len(self._missing) <= 5:
-                self._progress.warning(str(error))
-            return {}
+        return self.load_all({volume: numbers})[volume]
+
+    def load_all(self, wanted: Mapping[int, Sequence[int]]) -> dict[int, dict[int, NDArray[np.float32]]]:
+        """The same of several volumes, read on all cores."""
+
+        def attempt(volume: int) -> dict[int, NDArray[np.float32]] | MemorizationIndexError:
+            try:
+                return {} if volume in self._missing else self._load(volume, wanted[volume])
+            except MemorizationIndexError as error:
+                return error
+
+        attempts = dict(zip(wanted, in_threads(attempt, list(wanted)), strict=True))
+        for volume, found in attempts.items():
+            if isinstance(found, MemorizationIndexError):
+                self._missing.add(volume)
+                if len(self._missing) <= 5:
+                    self._progress.warning(str(found))
+        return {v: {} if isinstance(found, MemorizationIndexError) else found for v, found in attempts.items()}
 
     def _load(self, volume: int, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         entry = self._volumes[volume]
@@ -99,9 +108,8 @@ class TrainingImages:
                 f"{files[0]}: is not the training volume {entry.name} that the reference was built on; expected the "
                 f"same voxels, so restore the file or build the reference again."
             )
-        stack = to_slices(read, self._plane)
-        images = square_images(stack, INPUT_SIZE)
-        return {int(number): images[i] for i, number in enumerate(stack.numbers) if int(number) in set(numbers)}
+        stack = to_slices(read, self._plane, numbers)  # foreground when it was built, and the voxels are the same
+        return dict(zip(stack.numbers.tolist(), square_images(stack, INPUT_SIZE), strict=True))
 
 
 def below(root: Path, original: Path) -> Path:
@@ -186,10 +194,8 @@ def _load_rows(
     rows: NDArray[np.int64], reference: Reference, training: TrainingImages
 ) -> dict[int, NDArray[np.float32]]:
     rows = rows[rows >= 0]
-    of_volume = reference.slice_volume[rows]
-    loaded = {}
-    for volume in np.unique(of_volume):
-        wanted = {int(reference.slice_number[r]): int(r) for r in rows[of_volume == volume]}
-        for number, image in training.load(int(volume), list(wanted)).items():
-            loaded[wanted[number]] = image
-    return loaded
+    wanted: dict[int, dict[int, int]] = {}  # volume → number of the slice → row
+    for row in rows.tolist():
+        wanted.setdefault(int(reference.slice_volume[row]), {})[int(reference.slice_number[row])] = row
+    loaded = training.load_all({volume: list(own) for volume, own in wanted.items()})
+    return {wanted[volume][number]: image for volume, own in loaded.items() for number, image in own.items()}

@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -121,6 +121,8 @@ class SliceStack:
     numbers: NDArray[np.int64]
     total: int
     plane: str
+    #: What :func:`square_images` made of them, by size: several channels and the verification ask for the same.
+    _squares: dict[int, NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def positions(self) -> NDArray[np.float32]:
@@ -346,11 +348,12 @@ def _read_pictures(paths: Sequence[Path]) -> Volume:
 # Slicing
 
 
-def to_slices(volume: Volume, plane: str) -> SliceStack:
+def to_slices(volume: Volume, plane: str, numbers: Sequence[int] | None = None) -> SliceStack:
     """Cut a volume into the foreground slices of ``plane`` (never interpolating between slices).
 
     Empty slices — constant ones, those with less than 2 % foreground, and those whose intensities stay in the lowest
-    tenth of the volume's range — are left out; ``SliceStack.total`` still counts them.
+    tenth of the volume's range — are left out; ``SliceStack.total`` still counts them. Who knows already which slices
+    are wanted names their ``numbers``.
     """
     if volume.is_image:
         stack, spacing, name = volume.voxels, volume.spacing[1:], IMAGE_PLANE
@@ -359,10 +362,14 @@ def to_slices(volume: Volume, plane: str) -> SliceStack:
         stack = displayed(np.moveaxis(volume.voxels, axis, 0), plane)
         kept = [volume.spacing[a] for a in range(3) if a != axis]
         spacing, name = (kept[0], kept[1]), plane
-    background, bright = _range(volume.voxels)
-    keep = [i for i, image in enumerate(stack) if not _is_empty(image, background, bright)]
+    keep = _foreground(stack, volume) if numbers is None else sorted(numbers)
     images = [np.ascontiguousarray(stack[i]) for i in keep]
     return SliceStack(images, spacing, np.asarray(keep, np.int64), len(stack), name)
+
+
+def _foreground(stack: NDArray[np.float32], volume: Volume) -> list[int]:
+    background, bright = _range(volume.voxels)
+    return [i for i, image in enumerate(stack) if not _is_empty(image, background, bright)]
 
 
 def displayed(stack: NDArray[Pixel], plane: str) -> NDArray[Pixel]:
@@ -407,6 +414,13 @@ def square_images(stack: SliceStack, size: int) -> NDArray[np.float32]:
     axis a triangle filter as wide as the larger of the two pixel sizes (so it is antialiased when shrinking), around
     the slice's center. Intensities are mapped robustly by :func:`normalized`.
     """
+    if size not in stack._squares:
+        stack._squares[size] = _square_images(stack, size)
+        stack._squares[size].flags.writeable = False
+    return stack._squares[size]
+
+
+def _square_images(stack: SliceStack, size: int) -> NDArray[np.float32]:
     if not stack.images:
         return np.zeros((0, size, size), np.float32)
     rows, columns = stack.images[0].shape

@@ -6,7 +6,7 @@ than mi-v1 searches, which favors the others: fewer training slices, fewer chanc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.peers import nearest_cosine, nearest_pixels
 from memorization_index.evaluation.published import PublishedProtocol, published_pooling
 from memorization_index.evaluation.sampling import Chosen
+from memorization_index.matching import Item
 from memorization_index.paper import THRESHOLD, PaperProtocol
 from memorization_index.reference import Reference
-from memorization_index.retrieval import Excluded, Retrieved, Retriever
+from memorization_index.retrieval import Retrieved, Retriever
 from memorization_index.scoring import Query
 from memorization_index.volumes import SliceStack, square_images
 
@@ -41,11 +42,13 @@ class RecordingRetriever(Retriever):
         super().__init__(inner.whitenings, inner.banks, inner.scale)
         self._found: list[Measures] = []
 
-    def examine(self, describer: Describer, stack: SliceStack, excluded: Excluded = None) -> Retrieved:
+    def examine_each(
+        self, describer: Describer, parts: Iterable[tuple[Item, SliceStack]]
+    ) -> Iterator[tuple[Item, SliceStack, Retrieved]]:
         """As the plain retriever does."""
-        result = super().examine(describer, stack, excluded)
-        self._found.append({c: np.asarray(s, np.float64) for c, s in result.by_channel.items()})
-        return result
+        for label, part, found in super().examine_each(describer, parts):
+            self._found.append({c: np.asarray(s, np.float64) for c, s in found.by_channel.items()})
+            yield label, part, found
 
     def take(self) -> Measures:
         """Similarity ``(n,)`` by channel of what was examined since the last call."""
