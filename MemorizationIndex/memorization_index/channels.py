@@ -86,7 +86,7 @@ class EmbeddedDescriber:
     """
 
     name = SPECTRAL
-    fingerprint = "spectral-2"
+    fingerprint = "spectral-3"
     precision: Precision | None = None
     dimensions: Mapping[str, int] = {SPECTRAL: spectral.DIMENSION, LAYOUT: layout.DIMENSION}
     shrinkage: Mapping[str, float] = {SPECTRAL: SHRINKAGE, LAYOUT: SHRINKAGE}
@@ -96,7 +96,7 @@ class EmbeddedDescriber:
         return [*spectral.views(), *(view.half_turned() for view in spectral.views())]
 
     def describe(self, stack: SliceStack) -> Features:
-        """Features ``(n, 435)`` and ``(n, 1024)``."""
+        """Features ``(n, 435)`` and ``(n, 1600)``."""
         images = square_images(stack, spectral.INPUT_SIZE)
         return {
             SPECTRAL: spectral.describe(images).astype(np.float16),
@@ -108,7 +108,7 @@ class EmbeddedDescriber:
         return {SPECTRAL: spectral.describe_views(square_images(stack, spectral.INPUT_SIZE)).astype(np.float16)}
 
     def describe_chosen(self, stack: SliceStack, found: NDArray[np.int64]) -> Chosen:
-        """Features ``(n, 4 + 2·c, 1024)`` of ``layout``."""
+        """Features ``(n, 4 + 2·c, 1600)`` of ``layout``."""
         half = len(spectral.views())
         plain = np.array([0, _MIRRORED, half, half + _MIRRORED], np.int64)
         chosen = np.concatenate([np.broadcast_to(plain, (len(found), 4)), found, found + half], axis=1)

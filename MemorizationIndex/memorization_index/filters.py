@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+#: A pixel of which more than this is known counts.
+_KNOWN = 0.99
+
+
 @lru_cache(maxsize=16)
 def gaussian(sigma: float, size: int) -> NDArray[np.float32]:
     """Matrix ``(size, size)`` that blurs along one axis; ``sigma`` in pixels, beyond the border is background (0)."""
@@ -31,3 +35,23 @@ def normalized_band(
     energy = window @ np.square(band) @ window
     result: NDArray[np.float32] = band / np.sqrt(energy + floor)
     return result
+
+
+def known_band(
+    images: NDArray[np.float32], known: NDArray[np.float32], fine: float, coarse: float, contrast: float, floor: float
+) -> NDArray[np.float32]:
+    """The same where only a part of the images is known, ``known`` ``(size, size)`` from 0 to 1; NaN elsewhere.
+
+    Images are 0 where nothing is known. Means are over what is known (normalized convolution, Knutsson & Westin 1993),
+    so that its border is no structure.
+    """
+    narrow, wide, window = (gaussian(sigma, images.shape[-1]) for sigma in (fine, coarse, contrast))
+
+    def mean(values: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = (kernel @ values @ kernel) / np.maximum(kernel @ known @ kernel, 1e-3)
+        return result
+
+    inside = known > _KNOWN
+    band = np.where(inside, mean(images, narrow) - mean(images, wide), 0)
+    energy = mean(np.square(band), window)
+    return np.where(inside, band / np.sqrt(energy + floor), np.float32(np.nan))

@@ -86,11 +86,24 @@ def test_layout_sees_flips_and_turns_exactly(view, turned):
     np.testing.assert_allclose(layout.describe(image[None], view), again, atol=1e-5)
 
 
+def test_the_border_of_a_smaller_picture_resembles_nothing():
+    # Two strangers, both cut off at the bottom: one is, the other only looks so under a view that makes it smaller.
+    # What lies outside of a picture is unknown, and gets the mean of the training set.
+    smaller = View(scale=0.85)
+    seen = layout.describe(picture(3)[None], smaller).reshape(40, 40)
+    assert np.isnan(seen[[0, -1]]).all() and np.isnan(seen[:, [0, -1]]).all()
+    assert np.isfinite(seen[6:-6, 6:-6]).all()
+    assert np.isfinite(layout.describe(picture(3)[None])).all()
+    whitening = Whitening.fit(Moments.of(np.concatenate([layout.describe(picture(s)[None]) for s in range(6, 46)])))
+    filled = np.where(np.isnan(seen.reshape(1, -1)), whitening.mean, seen.reshape(1, -1))
+    np.testing.assert_allclose(whitening(seen.reshape(1, -1)), whitening(filled), atol=1e-6)
+
+
 def test_parts_agree_where_a_part_was_copied():
     strangers = np.concatenate([layout.describe(picture(seed)[None]) for seed in range(6, 46)])
     whitening = Whitening.fit(Moments.of(strangers[20:]))  # what all pictures share (their outline) says nothing
-    copied, other = (layout.describe(picture(seed)[None]).reshape(32, 32) for seed in (4, 5))
-    mixed = whitening(np.where(np.arange(32)[:, None] < 20, copied, other).reshape(1, -1))
+    copied, other = (layout.describe(picture(seed)[None]).reshape(40, 40) for seed in (4, 5))
+    mixed = whitening(np.where(np.arange(40)[:, None] < 25, copied, other).reshape(1, -1))
     bank = whitening(np.concatenate([copied.reshape(1, -1), strangers[:20]]))
     parts = layout.part_similarity(np.repeat(mixed, 21, axis=0), bank)
     whole = bank @ mixed[0]
@@ -287,6 +300,10 @@ def test_verdicts_follow_classes_and_the_volume_p():
     assert verdict([novel, altered], 0.04, True) == Verdict.COPY
     assert verdict([novel, altered], 0.4, True) == Verdict.SUSPICIOUS
     assert verdict([novel], 0.04, True) == Verdict.SUSPICIOUS
+    assert verdict([novel, novel], 0.04, True, traced=0.5) == Verdict.COPY
+    assert verdict([novel, novel], 0.04, True, traced=0.4) == Verdict.SUSPICIOUS
+    assert verdict([novel, novel], 0.4, True, traced=1.0) == Verdict.NO_EVIDENCE
+    assert verdict([novel, MatchClass.SAME_ANATOMY], 0.04, True, traced=1.0) == Verdict.SUSPICIOUS
     assert verdict([novel], 0.4, True) == Verdict.NO_EVIDENCE
     assert verdict([novel], nan, False) == Verdict.UNCALIBRATED
     assert verdict([unknown], 0.4, True) == Verdict.UNCALIBRATED
