@@ -400,6 +400,8 @@ def _volume_row(reference: Reference, query: _Retrieved, own: Columns, p_calibra
     subject, volume = _main_match(own, flagged)
     matched = own["match_volume"] == volume
     line = fitted(own["slice"][matched], own["match_slice"][matched])
+    followed = matched & flagged
+    traced = fitted(own["slice"][followed], own["match_slice"][followed]).on_line / count
     trusted = calibrated and p_calibrated
     return {
         "volume": query.name,
@@ -420,7 +422,7 @@ def _volume_row(reference: Reference, query: _Retrieved, own: Columns, p_calibra
         "trajectory": line.on_line / count,
         "match_first": line.first,
         "match_last": line.last,
-        "verdict": str(verdict(classes, numbers.p if trusted else np.nan, trusted)),
+        "verdict": str(verdict(classes, numbers.p if trusted else np.nan, trusted, traced)),
     }
 
 

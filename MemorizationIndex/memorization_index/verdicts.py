@@ -16,6 +16,8 @@ from memorization_index.verification import CERTAIN_NCC, Pair
 FLAG_P = 0.01
 #: A volume with this p-value and altered copies is a copy; with this p-value alone it is suspicious.
 VOLUME_P = 0.05
+#: So is one of whose slices this share is flagged and follows one training volume in order.
+TRACED = 0.5
 #: How many standard deviations (of Fisher's z) above the null's NCC an altered copy must lie.
 _ALTERED_DEVIATIONS = 4.0
 #: Bounds of that threshold, and its value where there is no null.
@@ -125,14 +127,19 @@ def is_flagged(match_class: MatchClass, p: float) -> bool:
     return match_class in COPIED or p <= FLAG_P
 
 
-def verdict(classes: Sequence[MatchClass], volume_p: float, calibrated: bool) -> Verdict:
-    """The verdict on a volume from its slices' classes and its own p-value (NaN where uncalibrated)."""
+def verdict(classes: Sequence[MatchClass], volume_p: float, calibrated: bool, traced: float = 0.0) -> Verdict:
+    """The verdict on a volume from its slices' classes and its own p-value (NaN where uncalibrated).
+
+    ``traced``: share of slices in [0, 1] that are flagged and match one training volume in order.
+    """
     if MatchClass.EXACT in classes or MatchClass.COPY in classes:
         return Verdict.COPY
-    altered = MatchClass.ALTERED in classes
+    altered, rescan = MatchClass.ALTERED in classes, MatchClass.SAME_ANATOMY in classes
     if volume_p <= VOLUME_P:
-        return Verdict.COPY if altered else Verdict.SUSPICIOUS
-    if altered or MatchClass.SAME_ANATOMY in classes:
+        # Partial and bent copies may match too poorly for a class, slice by slice; that they follow one training volume
+        # in order is what strangers never do. A new scan of the same person does: its class says so.
+        return Verdict.COPY if altered or (traced >= TRACED and not rescan) else Verdict.SUSPICIOUS
+    if altered or rescan:
         return Verdict.SUSPICIOUS
     verified = any(c is not MatchClass.UNVERIFIED for c in classes)
     return Verdict.NO_EVIDENCE if calibrated and verified else Verdict.UNCALIBRATED
