@@ -7,7 +7,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-
 #: A pixel of which more than this is known counts.
 _KNOWN = 0.99
 

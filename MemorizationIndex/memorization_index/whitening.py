@@ -88,7 +88,7 @@ class Whitening:
         return cls(moments.mean.astype(np.float32), matrix.astype(np.float32))
 
     def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Whitened unit vectors of features ``(..., d)``; a feature equal to the mean stays zero, NaN counts as mean."""
+        """Whitened unit vectors of features ``(..., d)``; the mean itself stays zero, and NaN counts as the mean."""
         centered = np.nan_to_num(np.asarray(features, np.float32) - self.mean, copy=False)
         flat = centered.reshape(-1, len(self.mean)) @ self.matrix
         norms = np.linalg.norm(flat, axis=1, keepdims=True)

@@ -91,7 +91,8 @@ def test_the_border_of_a_smaller_picture_resembles_nothing():
     # What lies outside of a picture is unknown, and gets the mean of the training set.
     smaller = View(scale=0.85)
     seen = layout.describe(picture(3)[None], smaller).reshape(40, 40)
-    assert np.isnan(seen[[0, -1]]).all() and np.isnan(seen[:, [0, -1]]).all()
+    assert np.isnan(seen[[0, -1]]).all()
+    assert np.isnan(seen[:, [0, -1]]).all()
     assert np.isfinite(seen[6:-6, 6:-6]).all()
     assert np.isfinite(layout.describe(picture(3)[None])).all()
     whitening = Whitening.fit(Moments.of(np.concatenate([layout.describe(picture(s)[None]) for s in range(6, 46)])))
