@@ -47,8 +47,7 @@ def known_band(
     narrow, wide, window = (gaussian(sigma, images.shape[-1]) for sigma in (fine, coarse, contrast))
 
     def mean(values: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = (kernel @ values @ kernel) / np.maximum(kernel @ known @ kernel, 1e-3)
-        return result
+        return np.asarray((kernel @ values @ kernel) / np.maximum(kernel @ known @ kernel, 1e-3), np.float32)
 
     inside = known > _KNOWN
     band = np.where(inside, mean(images, narrow) - mean(images, wide), 0)

@@ -36,7 +36,7 @@ def describe(images: NDArray[np.float32], view: View | None = None) -> NDArray[n
     """
     view = view or View()
     halved = warped(images, view.rotation, view.scale)
-    small: NDArray[np.float32] = _reduction() @ halved @ _reduction().T
+    small = np.asarray(_reduction() @ halved @ _reduction().T, np.float32)
     band = known_band(small, _shown(view.rotation, view.scale), _FINE, _COARSE, _CONTRAST, _CONTRAST_FLOOR)
     turned = np.rot90(band, view.quarter, axes=(1, 2))
     seen = turned[:, :, ::-1] if view.mirrored else turned

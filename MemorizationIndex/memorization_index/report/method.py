@@ -54,8 +54,8 @@ def method(run: dict[str, Any]) -> str:
     lines += [
         f"A slice is flagged when its class is exact, copy or altered copy, or its p ≤ {FLAG_P}.",
         f"Verdict: copy — any slice exact or copy, or p ≤ {VOLUME_P} of the image with altered copies or with half of "
-        f"its slices flagged and following one training volume in order; suspicious — p ≤ {VOLUME_P}, altered copies or "
-        f"same anatomy; otherwise no evidence, or uncalibrated where that cannot be said.",
+        f"its slices flagged and following one training volume in order; suspicious — p ≤ {VOLUME_P}, altered copies "
+        f"or same anatomy; otherwise no evidence, or uncalibrated where that cannot be said.",
     ]
     return "<ol>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ol>"
 
