@@ -17,7 +17,7 @@ from memorization_index.matching import Match, in_threads, match
 from memorization_index.spectral import View
 
 _DEGREES, _SHIFT = 2.0, 0.02  # of the head, at most; the shift as a fraction of the width
-_OWN_NOISE = 0.5  # standard deviation in pixels of 128 of the blur that takes the first scan's noise away
+_OWN_NOISE = 0.5 / 128  # of the width: standard deviation of the blur that takes the first scan's noise away
 _NOISE = 0.025  # of the second scan, as a fraction of the intensity range
 _SHADING = 0.3
 _BACKGROUND = 0.02
@@ -26,15 +26,16 @@ Image = NDArray[np.float32]
 
 
 def simulated(image: Image, neighbor: Image | None, rng: np.random.Generator) -> Image:
-    """A rescan of a slice ``(128, 128)`` in [0, 1]; between it and its neighbor, where a volume has one."""
+    """A rescan of a slice ``(H, W)`` in [0, 1]; between it and its neighbor, where a volume has one."""
     between = image if neighbor is None else (image + neighbor) / 2
-    size = len(image)
+    height, width = image.shape
     angle = np.deg2rad(rng.uniform(-_DEGREES, _DEGREES))
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    center = np.full(2, (size - 1) / 2)
-    offset = center - matrix @ center + rng.uniform(-_SHIFT, _SHIFT, 2) * size
-    moved = scipy.ndimage.affine_transform(scipy.ndimage.gaussian_filter(between, _OWN_NOISE), matrix, offset, order=1)
-    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    center = (np.array([height, width]) - 1) / 2
+    offset = center - matrix @ center + rng.uniform(-_SHIFT, _SHIFT, 2) * width
+    smooth = scipy.ndimage.gaussian_filter(between, _OWN_NOISE * width)
+    moved = scipy.ndimage.affine_transform(smooth, matrix, offset, order=1)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     weights = rng.uniform(-1, 1, 5)
     shading = sum(w * part for w, part in zip(weights, (x, y, x * y, x * x, y * y), strict=True))
     field = 1 - _SHADING * (shading - shading.min()) / np.ptp(shading)

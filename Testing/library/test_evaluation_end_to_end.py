@@ -50,7 +50,18 @@ def test_evaluate_writes_whole_tables_and_goes_on_from_finished_splits(heads, tm
     for measure in ("FID", "KID", "C_T", "AuthPct", "Vendi", "copied fraction (mi-v1)"):
         assert np.isfinite(float(sets[measure, 0.45]["mean"])), measure
     assert len(read(out / "slices.csv")) == 2 * 2 * 4 * 3
-    assert strict(out / "evaluate.json")["subjects"] == 12
+    whole = strict(out / "evaluate.json")
+    assert whole["subjects"] == 12
+    # The people who were copied, scanned again (simulated): recognized, and never taken for new ones.
+    (again,) = whole["again"]
+    assert (again["kind"], again["slices"], again["volumes"]) == ("rescan", 12, 4)
+    assert again["named"] == 1
+    assert again["never_novel"] > 0.9
+    assert again["verdict no evidence"] == 0
+    assert again["class exact"] == 0
+    assert again["auc"] > 0.9
+    assert len(read(out / "again_slices.csv")) == 12
+    assert "same person again" in (out / "evaluate.md").read_text(encoding="utf-8")
     before = (out / "split-000.json").stat().st_mtime_ns
     assert main(command) == 0
     assert (out / "split-000.json").stat().st_mtime_ns == before

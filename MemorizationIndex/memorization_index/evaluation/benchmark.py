@@ -22,7 +22,7 @@ from memorization_index.augmentations import PUBLISHED
 from memorization_index.bundle import write_csv
 from memorization_index.cohort import Entry, find_volumes
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.evaluation import tables
+from memorization_index.evaluation import again, tables
 from memorization_index.evaluation.duplication import COLUMNS as SET_COLUMNS
 from memorization_index.evaluation.duplication import duplication_rows, spread
 from memorization_index.evaluation.rivals import Rivals, recording
@@ -30,10 +30,14 @@ from memorization_index.evaluation.sampling import Chosen, augmented, choose
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
-from memorization_index.scoring import Options, score_queries
+from memorization_index.scoring import Options, Query, score_queries
 
 #: With fewer held-out subjects than this, intervals that draw subjects are said to mean little.
 _FEW_SUBJECTS = 20
+
+
+#: What a split's file holds a row each of.
+_ROWS = ("slices", "volumes", "sets", "again_slices", "again_volumes")
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def evaluate(
             old.unlink()
         plan_path.write_text(text, encoding="utf-8")
     splits = [_split(cohort.entries, names, plan, number, out, progress) for number in range(plan.splits)]
-    rows = {key: [row for split in splits for row in split[key]] for key in ("slices", "volumes", "sets")}
+    rows = {key: [row for split in splits for row in split[key]] for key in _ROWS}
     result = {
         "version": __version__,
         "plan": asdict(plan),
@@ -98,6 +102,9 @@ def evaluate(
         "comparison": tables.comparison(rows["slices"]),
         "calibration": tables.calibration(rows["slices"]),
         "sets": spread(rows["sets"]),
+        "again": again.summary(
+            rows["again_slices"], rows["again_volumes"], [r for r in rows["slices"] if r["kind"] == "copy"]
+        ),
     }
     _write(out, result, rows)
     return result
@@ -106,7 +113,7 @@ def evaluate(
 def _write(out: Path, result: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> None:
     from memorization_index.evaluation.charts import draw_evaluation
 
-    for name in ("slices", "volumes"):
+    for name in ("slices", "volumes", "again_slices", "again_volumes"):
         write_csv(out / f"{name}.csv", list(rows[name][0]), [list(row.values()) for row in rows[name]])
     write_csv(out / "sets.csv", SET_COLUMNS, [[row[c] for c in SET_COLUMNS] for row in rows["sets"]])
     for name in ("comparison", "calibration", "sets"):
@@ -131,7 +138,11 @@ def _split(
     order = [names[i] for i in rng.permutation(len(names))]
     count = min(plan.training_subjects or len(names) * 2 // 3, len(names) - 1)
     training, held_out = order[:count], order[count:][::-1]
-    reference, retriever = recording(_built(entries, set(training), plan, progress))
+    # Of people who are copied, a second volume is kept out of the training set and scored as theirs.
+    others = again.other_volumes(entries, training[: plan.volumes])
+    kept_out = {entry.name for entry in others}
+    trained = [entry for entry in entries if entry.subject in set(training) and entry.name not in kept_out]
+    reference, retriever = recording(_built(trained, plan, progress))
     bank = choose(entries, training, reference.plane, len(training), plan.slices)
     # From the end, so that a sweep over numbers of training subjects has the same controls throughout.
     controls = choose(entries, held_out, reference.plane, plan.volumes, plan.slices)
@@ -142,13 +153,13 @@ def _split(
             f"expected some of each, so give images of at least 32 × 32 pixels."
         )
     rivals = Rivals(bank, plan.published_weights, plan.device)
+    weights = None if plan.weights is None else Path(plan.weights)
+    options = Options(weights=weights, device=plan.device, cache=plan.cache)
     slices, volumes, features = [], [], []
     for name in plan.augmentations:
         for kind, chosen in (("copy", copies), ("control", controls)):
             progress.begin(f"split {number + 1} of {plan.splits}: {name}, {kind}", len(chosen), "volumes")
             queries = list(augmented(chosen, name, [plan.seed, number], controls))
-            weights = None if plan.weights is None else Path(plan.weights)
-            options = Options(weights=weights, device=plan.device, cache=plan.cache)
             scores = score_queries(reference, queries, options=options, progress=progress)
             measures, described = rivals.score(queries)
             measures = retriever.take() | measures
@@ -156,6 +167,17 @@ def _split(
             slices += [{**one, **row} for row in _slice_rows(scores, measures, chosen)]
             volumes += [{**one, **row} for row in _volume_rows(scores, chosen)]
             features.append(described)
+    known = {again.RESCAN: list(again.rescanned(copies, [plan.seed, number]))}
+    seconds = choose(others, [entry.subject for entry in others], reference.plane, len(others), plan.slices)
+    if seconds:
+        known[again.OTHER_VOLUME] = [Query(one.name, one.stack) for one in seconds]
+    known_slices, known_volumes = [], []
+    for kind, queries in known.items():
+        progress.begin(f"split {number + 1} of {plan.splits}: the same people again, {kind}", len(queries), "volumes")
+        scores = score_queries(reference, queries, options=options, progress=progress)
+        retriever.take()
+        known_slices += [{"split": number, "kind": kind, **r} for r in _slice_rows(scores, {}, [*copies, *seconds])]
+        known_volumes += [{"split": number, "kind": kind, **r} for r in _volume_rows(scores, [*copies, *seconds])]
     sets = duplication_rows(slices, np.concatenate(features), rivals.bank_features, [plan.seed, number])
     result = {
         "training": {**reference.manifest["counts"], "calibration": reference.manifest["calibration"]},
@@ -164,6 +186,8 @@ def _split(
         "seconds": time.monotonic() - started,
         "slices": slices,
         "volumes": volumes,
+        "again_slices": known_slices,
+        "again_volumes": known_volumes,
         "sets": [{"split": number, **row} for row in sets],
     }
     beside = path.with_suffix(".new")
@@ -172,10 +196,10 @@ def _split(
     return result
 
 
-def _built(entries: Sequence[Entry], training: set[str], plan: Plan, progress: Progress) -> Reference:
+def _built(entries: Sequence[Entry], plan: Plan, progress: Progress) -> Reference:
     with tempfile.TemporaryDirectory(prefix="memorization-index-") as folder:
         table = Path(folder) / "training.csv"
-        rows = [[f, e.subject, e.name] for e in entries if e.subject in training for f in map(str, e.files)]
+        rows = [[f, e.subject, e.name] for e in entries for f in map(str, e.files)]
         write_csv(table, ["path", "subject", "volume"], [[str(Path(r[0]).absolute()), *r[1:]] for r in rows])
         return Reference.build(
             table,
@@ -234,6 +258,7 @@ def markdown(result: dict[str, Any]) -> str:
     """The tables of ``evaluate.md``."""
     parts = [
         tables.detection_table(result),
+        again.again_table(result["again"]),
         tables.comparison_table(result["comparison"]),
         "Set measures. Features of FID, KID, C_T, AuthPct and Vendi: the descriptor `spectral` on 64 principal "
         "directions of the training slices. FID, KID, C_T compare with held-out volumes that are not in the set.\n",
