@@ -15,8 +15,8 @@ Conventions
     pixels above 10 % of the image's 99.5th percentile.
 
 The published benchmark (arXiv 2602.13066, section "Augmentations") has ``PUBLISHED``: the clean copy, Gaussian noise σ
-.01 and .02, rotations by ±3° and ±5°, both flips, and a random intensity factor in [0.9, 1.1]. Not here, because it is
-a choice of slice and not a change of one: the adjacent slice.
+.01 and .02, rotations by ±3° and ±5°, both flips, and a random intensity factor in [0.9, 1.1]. ``ADJACENT`` lies half
+way to the next slice of the same volume, which is its partner.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ Stack: TypeAlias = NDArray[np.float32]  # (n, H, W): the slices of one volume, o
 Transform: TypeAlias = Callable[[Stack, np.random.Generator, Stack | None], Stack]
 
 SMALLEST_SIDE = 32
+#: The augmentation whose partner is the next slice of the same volume, not another subject.
+ADJACENT = "adjacent"
 
 
 @dataclass(frozen=True)
@@ -366,6 +368,7 @@ def _registry() -> dict[str, Augmentation]:
         *(Augmentation(f"elastic_{p}", "elastic", _elastic(p / 100)) for p in (0.7, 1.3)),
         Augmentation("erase_20", "erase", _erase(0.2)),
         *(Augmentation(f"blend_{p}", "blend", _blend(p / 100), needs_partner=True) for p in (70, 50)),
+        Augmentation(ADJACENT, "adjacent", _blend(0.5), needs_partner=True),
         *(Augmentation(f"splice_{p}", "splice", _splice(p / 100), needs_partner=True) for p in (60, 40)),
         Augmentation("flip_rotation_noise", "combination", _chain(_flip(None), _geometry(degrees=5), _noise(0.02))),
         Augmentation(

@@ -115,6 +115,7 @@ def test_registry():
     }
     assert [name for name, entry in AUGMENTATIONS.items() if entry.name != name] == []
     assert {name for name in EVERY if AUGMENTATIONS[name].needs_partner} == {
+        "adjacent",
         "blend_50",
         "blend_70",
         "splice_40",

@@ -33,3 +33,12 @@ def test_copies_and_controls_get_the_same_draw():
     first, second = (next(augmented([c], "rotation_5", [3, 1], [c])).stack.images[0] for c in (one, other))
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, image)
+
+
+def test_the_adjacent_slice_is_half_way_to_the_next_one_of_the_same_volume():
+    one = flat("t1", 0.2)
+    volume = Chosen(one.name, one.subject, one.stack, [np.full((40, 40), level, np.float32) for level in (0.4, 0.6)])
+    (query,) = augmented([volume], "adjacent", [0, 0], [flat("n1", 0.8)])
+    np.testing.assert_allclose([image.mean() for image in query.stack.images], [0.3, 0.4], atol=1e-6)
+    with pytest.raises(MemorizationIndexError, match="no slice beside it"):
+        list(augmented([one], "adjacent", [0, 0], [one]))

@@ -11,14 +11,14 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from memorization_index._version import __version__
-from memorization_index.augmentations import PUBLISHED
+from memorization_index.augmentations import ADJACENT, PUBLISHED
 from memorization_index.bundle import write_csv
 from memorization_index.cohort import Entry, find_volumes
 from memorization_index.errors import MemorizationIndexError
@@ -31,6 +31,7 @@ from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
 from memorization_index.scoring import Options, Query, score_queries
+from memorization_index.volumes import looks_flat
 
 #: With fewer held-out subjects than this, intervals that draw subjects are said to mean little.
 _FEW_SUBJECTS = 20
@@ -81,6 +82,8 @@ def evaluate(
         raise MemorizationIndexError(
             f"The cohort has {len(names)} subjects; expected at least 4, half of them to train on, so give more."
         )
+    if all(looks_flat(entry.files) for entry in cohort.entries):  # 'all' names what single images cannot have
+        plan = replace(plan, augmentations=tuple(a for a in plan.augmentations if a != ADJACENT))
     plan_path = out / "plan.json"
     text = json.dumps([__version__, asdict(plan), [(e.name, e.subject) for e in cohort.entries]])
     if not plan_path.exists() or plan_path.read_text(encoding="utf-8") != text:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.augmentations import AUGMENTATIONS, SMALLEST_SIDE, augment_volume
+from memorization_index.augmentations import ADJACENT, AUGMENTATIONS, SMALLEST_SIDE, augment_volume
 from memorization_index.cohort import Entry
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
@@ -18,11 +18,15 @@ from memorization_index.volumes import SliceStack, normalized
 
 @dataclass(frozen=True)
 class Chosen:
-    """A volume that is augmented and scored: some of its slices, in [0, 1]."""
+    """A volume that is augmented and scored: some of its slices, in [0, 1].
+
+    ``following``: for each of them the slice beside it in the volume, intensities alike; None of 2-D images.
+    """
 
     name: str
     subject: str
     stack: SliceStack
+    following: list[NDArray[np.float32]] | None = None
 
 
 def choose(entries: Sequence[Entry], subjects: Sequence[str], plane: str, volumes: int, slices: int) -> list[Chosen]:
@@ -45,8 +49,10 @@ def choose(entries: Sequence[Entry], subjects: Sequence[str], plane: str, volume
             continue
         keep = np.unique(np.linspace(0, len(stack.images) - 1, slices).round().astype(int))
         images = [normalized(stack.images[i]) for i in keep]
+        last = len(stack.images) - 1
+        following = [normalized(stack.images[i + 1 if i < last else i - 1]) for i in keep] if last else None
         thinned = SliceStack(images, stack.spacing, stack.numbers[keep], stack.total, stack.plane)
-        result.append(Chosen(first[subject].name, subject, thinned))
+        result.append(Chosen(first[subject].name, subject, thinned, following))
     return result
 
 
@@ -63,7 +69,13 @@ def augmented(
     for i, one in enumerate(chosen):
         rng = np.random.default_rng([*seed, i])
         partner = None
-        if needs_partner:
+        if augmentation == ADJACENT:
+            if one.following is None:
+                raise MemorizationIndexError(
+                    f"--augmentations {ADJACENT}: {one.name} has no slice beside it; expected volumes, so leave it out."
+                )
+            partner = np.stack(one.following)
+        elif needs_partner:
             others = [other for other in novel if other.subject != one.subject]
             if not others:
                 raise MemorizationIndexError(
