@@ -101,10 +101,10 @@ def check_spacing(path: Path, spacing: Sequence[float]) -> None:
 
 
 def check_direction(path: Path, direction: Sequence[float]) -> None:
-    """Refuse axes that (nearly) lie in one plane: ITK searches for their orientation without end."""
+    """Refuse axes that (nearly) lie in one plane, or are far from unit length: ITK works on them without end."""
     side = math.isqrt(len(direction))
     matrix = np.reshape(direction, (side, side))
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 0.5:
+    if not np.isfinite(matrix).all() or np.abs(matrix).max() > 2 or abs(np.linalg.det(matrix)) < 0.5:
         raise MemorizationIndexError(
             f"{path}: has axes that are not perpendicular; expected a box-shaped volume, so correct the directions in "
             f"its header."

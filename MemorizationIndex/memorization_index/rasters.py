@@ -28,6 +28,7 @@ from memorization_index.limits import (
     check_direction,
     check_expansion,
     check_shape,
+    check_spacing,
     unreadable,
 )
 
@@ -102,6 +103,7 @@ class Raster:
         import SimpleITK as sitk
 
         self.check()
+        check_spacing(self.path, self.spacing[:3])
         check_direction(self.path, self.direction)
         kept = min(len(self.size), 3)
         voxels = self._voxels().reshape(self.size[::-1])

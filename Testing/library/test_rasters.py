@@ -1,5 +1,7 @@
 """Formats that are read here and not by ITK (NRRD, MetaImage, DICOM, NPY): the same voxels and geometry as ITK's."""
 
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -365,3 +367,14 @@ def test_intensities_that_cannot_be_computed_with(tmp_path: Path) -> None:
     voxels = ANATOMY.astype(np.float32)
     voxels[3, 20, 20] = 3e38
     assert "has intensities from" in refusal(phantoms.write(tmp_path / "scan.nii", voxels))
+
+
+def test_axes_of_absurd_length_are_refused_at_once(tmp_path: Path) -> None:
+    """ITK works on such a matrix without end (found by Testing/faults/fuzz.py), hence a process that can be ended."""
+    path = tmp_path / "scan.mha"
+    sitk.WriteImage(oblique(ANATOMY), str(path))
+    head, tail = path.read_bytes().split(b"TransformMatrix = ", 1)
+    path.write_bytes(head + b"TransformMatrix = 1 0 0 0 1 0 0 1e308 1\n" + tail.split(b"\n", 1)[1])
+    code = "import pathlib, sys; from memorization_index import volumes; volumes.read_volume(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60, check=False)
+    assert "expected a box-shaped volume" in done.stderr
