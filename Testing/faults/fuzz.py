@@ -2,7 +2,8 @@
 
 Each target is fuzzed by a process of its own with a limit on its memory; this process watches it, notes a crash or a
 hang, and goes on behind it. Case number ``i`` of a target depends on the seed alone: ``--show TARGET I`` opens it again
-in the foreground. A run that is stopped goes on where it was; ``FOLDER/fuzz.json`` has the counts.
+in the foreground. A run that is stopped goes on where it was; ``FOLDER/fuzz.json`` has the counts. Times of cases are
+processor time, so that a busy machine makes no findings.
 
 What counts as a finding: the process dies · an exception other than MemorizationIndexError · a refusal that is no
 sentence naming the file · more than ``SLOW`` seconds · more than ``MEMORY`` bytes beyond the start · a file opened for
@@ -10,6 +11,7 @@ writing, or for reading, outside the case's folder.
 """
 
 import argparse
+import contextlib
 import json
 import mmap
 import os
@@ -27,11 +29,12 @@ import targets
 
 #: Share of each target in the executions, in thousandths; readers of our own and quick ones get more.
 SHARES = {
-    "nifti": 60, "nifti-gz": 40, "nrrd": 120, "nrrd-detached": 30, "metaimage": 120, "metaimage-detached": 30,
-    "dicom": 15, "png": 100, "jpeg": 60, "tiff": 50, "npy": 150, "table": 70, "list": 50, "checkpoint": 15,
-    "safetensors": 70, "bundle": 10, "result": 10,
+    "nifti": 80, "nifti-gz": 50, "nrrd": 130, "nrrd-detached": 50, "metaimage": 130, "metaimage-detached": 50,
+    "dicom": 6, "png": 90, "jpeg": 60, "tiff": 60, "npy": 162, "table": 60, "list": 50, "checkpoint": 4,
+    "safetensors": 10, "bundle": 4, "result": 4,
 }  # fmt: skip
-SLOW, HANG = 3.0, 30.0
+SLOW, HANG = 3.0, 30.0  # seconds of processor time
+WAITING = 600.0  # seconds without a new case, whatever the processor did
 MEMORY = 512 << 20
 _STATE = 16  # bytes: number of the case being opened, and of those done
 
@@ -45,6 +48,7 @@ def main() -> int:
     parser.add_argument("--show", nargs=2, metavar=("TARGET", "NUMBER"), help="open one case in the foreground")
     parser.add_argument("--worker", nargs=3, metavar=("TARGET", "START", "STOP"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on"))
     if options.show:
         return _show(options.out, options.show[0], options.seed, int(options.show[1]))
     if options.worker:
@@ -58,6 +62,7 @@ def run(out: Path, names: list[str], executions: int, seed: int) -> int:
     _make_examples(out / "examples", names)
     record = _record(out, seed)
     whole = sum(SHARES[name] for name in names)
+    assert sum(SHARES.values()) == 1000
     for name in names:
         goal = -(-executions * SHARES[name] // whole)
         _fuzz(out, name, seed, goal, record)
@@ -90,44 +95,67 @@ def _fuzz(out: Path, name: str, seed: int, goal: int, record: dict) -> None:
     entry = record["targets"].setdefault(name, empty)
     while entry["executions"] < goal:
         started = time.monotonic()
-        _one_process(out, name, seed, min(goal, entry["executions"] + 20_000), entry)
-        entry["seconds"] = round(entry["seconds"] + time.monotonic() - started, 1)
-        beside = out / "fuzz.json.new"
-        beside.write_text(json.dumps(record, indent=1) + "\n")
-        beside.replace(out / "fuzz.json")
+        try:
+            _one_process(out, name, seed, min(goal, entry["executions"] + 20_000), entry)
+        finally:  # also where this process is asked to stop
+            entry["seconds"] = round(entry["seconds"] + time.monotonic() - started, 1)
+            beside = out / "fuzz.json.new"
+            beside.write_text(json.dumps(record, indent=1) + "\n")
+            beside.replace(out / "fuzz.json")
 
 
 def _one_process(out: Path, name: str, seed: int, stop: int, entry: dict) -> None:
     """Let a worker open cases up to ``stop``; where it dies or hangs, note the case and end behind it."""
-    state_path, report = out / f"{name}.state", out / f"{name}.report"
+    state_path, report, fault = (out / f"{name}.{suffix}" for suffix in ("state", "report", "fault"))
     state_path.write_bytes(bytes(_STATE))
-    report.unlink(missing_ok=True)
+    for path in (report, fault):
+        path.unlink(missing_ok=True)
     start = entry["executions"]
     command = [sys.executable, __file__, "--out", out, "--seed", seed, "--worker", name, start, stop]
     with state_path.open("r+b") as file, mmap.mmap(file.fileno(), _STATE) as state:
         state[:8] = start.to_bytes(8, "little")
         process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
-        last, since, verdict = -1, time.monotonic(), None
-        while process.poll() is None:
-            time.sleep(0.25)
-            number = int.from_bytes(state[:8], "little")
-            if number != last:
-                last, since = number, time.monotonic()
-            elif time.monotonic() - since > HANG:
-                process.kill()
-                process.wait()
-                verdict = f"hang (more than {HANG:.0f} s)"
+        stopped: BaseException | None = None
+        try:
+            verdict = _watch(process, state)
+        except (KeyboardInterrupt, SystemExit) as error:
+            stopped, verdict = error, None
+            process.kill()
+            process.wait()
         at = int.from_bytes(state[:8], "little")
+    if fault.exists():
+        raise SystemExit(f"{name}: fuzzing itself failed at case {at}:\n{fault.read_text()}")
     found = json.loads(report.read_text()) if report.exists() else {"outcomes": {}, "findings": [], "peak": 0}
     entry["outcomes"] = dict(Counter(entry["outcomes"]) + Counter(found["outcomes"]))
     entry["findings"] += found["findings"]
     entry["peak_growth_bytes"] = max(entry["peak_growth_bytes"], found["peak"])
+    if stopped is not None:
+        entry["executions"] = found.get("next", start)
+        raise stopped
     entry["executions"] = found.get("next", at + 1)
     if process.returncode != 0 or verdict:
         died = verdict or f"process ended by {_signal_name(process.returncode)}"
         entry["findings"].append({"number": at, "what": died})
         entry["executions"] = at + 1
         entry["outcomes"]["died"] = entry["outcomes"].get("died", 0) + 1
+
+
+def _watch(process: subprocess.Popen, state: mmap.mmap) -> str | None:
+    """Wait until a worker ends; what is wrong where it had to be ended."""
+    clock = (~process.pid << 3) | 2  # the worker's clock of processor time, see clock_getcpuclockid(3)
+    last, used, since = -1, 0.0, time.monotonic()
+    while process.poll() is None:
+        time.sleep(0.25)
+        number, now = int.from_bytes(state[:8], "little"), used
+        with contextlib.suppress(OSError):  # it may just have ended
+            now = time.clock_gettime(clock)
+        if number != last:
+            last, used, since = number, now, time.monotonic()
+        elif now - used > HANG or time.monotonic() - since > WAITING:
+            process.kill()
+            process.wait()
+            return f"hang (more than {HANG:.0f} s of processor time, or {WAITING:.0f} s)"
+    return None
 
 
 def _signal_name(code: int) -> str:
@@ -139,6 +167,16 @@ def _signal_name(code: int) -> str:
 
 
 def _work(out: Path, name: str, seed: int, start: int, stop: int) -> int:
+    """Open cases. An exception outside of the opening is no finding: it is kept where the watching process sees it."""
+    try:
+        _open_cases(out, name, seed, start, stop)
+    except BaseException:
+        (out / f"{name}.fault").write_text(traceback.format_exc())
+        raise
+    return 0
+
+
+def _open_cases(out: Path, name: str, seed: int, start: int, stop: int) -> None:
     report = out / f"{name}.report"
     outcomes: Counter[str] = Counter()
     findings: list[dict] = []
@@ -169,11 +207,15 @@ def _work(out: Path, name: str, seed: int, start: int, stop: int) -> int:
                 report.with_suffix(".new").write_text(json.dumps(found))
                 report.with_suffix(".new").replace(report)
         watch.end()
-    return 0
 
 
 def _warm_up(case: targets.Case, example: Path) -> None:
     """Open an undamaged example, so that what readers load once is not counted, and it is sure that they read it."""
+    import SimpleITK as sitk
+    from memorization_index import durable
+
+    durable.TICK = 0  # nothing else writes to these files
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # many threads for pictures this small only wait
     case.target.open(example if case.target.entry is None else example / case.target.entry, 0)
 
 
@@ -221,7 +263,7 @@ class Watch:
         from memorization_index.errors import MemorizationIndexError
 
         self._touched.clear()
-        started = time.monotonic()
+        started = time.process_time()
         self._inside, what, outcome = True, None, "accepted"
         try:
             case.target.open(entry, number)
@@ -231,7 +273,7 @@ class Watch:
             outcome, what = "exception", traceback.format_exc(limit=-4)
         finally:
             self._inside = False
-        seconds = time.monotonic() - started
+        seconds = time.process_time() - started
         if self._touched and not (case.target.names_files and self._touched[0].startswith("open-r")):
             what = f"touched {self._touched[0]}"
         elif seconds > SLOW:

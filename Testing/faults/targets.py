@@ -54,7 +54,7 @@ def open_volume(path: Path, number: int) -> None:
     square = square_images(to_slices(volume, plane if plane != "image" else "axial"), 16)
     assert np.isfinite(square).all()
     assert (square >= 0).all()
-    assert (square <= 1).all()
+    assert (square <= 1 + 1e-6).all()
 
 
 def open_dicom(folder: Path, number: int) -> None:
@@ -245,6 +245,8 @@ def result(folder: Path, variant: int) -> None:
     shutil.rmtree(training)
     scores.write(folder)
     (folder / "report.html").unlink()
+    decisions = "volume,slice,decision,note,time,reader\nsub-0.nii,,copy,looks alike,2026-11-24T09:00:00Z,A\n"
+    (folder / "decisions.csv").write_text(decisions)
 
 
 _NRRD = (
@@ -298,8 +300,8 @@ class Case:
     def __init__(self, name: str, folder: Path, examples: Path) -> None:
         self.target, self.name, self.folder = TARGETS[name], name, folder
         self._examples = [
-            {p.name: p.read_bytes() for p in sorted((examples / name / str(v)).iterdir()) if p.is_file()}
-            for v in range(self.target.variants)
+            {p.relative_to(base).as_posix(): p.read_bytes() for p in sorted(base.rglob("*")) if p.is_file()}
+            for base in (examples / name / str(v) for v in range(self.target.variants))
         ]
         self._present: dict[str, bytes] = {}
 
@@ -327,10 +329,11 @@ class Case:
 
     def _write(self, files: dict[str, bytes]) -> None:
         known = self._present
-        for name in [p.name for p in self.folder.iterdir()]:
-            if name not in files:
-                (self.folder / name).unlink()
+        for path in list(self.folder.rglob("*")):
+            if path.is_file() and path.relative_to(self.folder).as_posix() not in files:
+                path.unlink()
         for name, data in files.items():
             if known.get(name) is not data:
+                (self.folder / name).parent.mkdir(exist_ok=True)
                 (self.folder / name).write_bytes(data)
         self._present = files

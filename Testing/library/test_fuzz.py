@@ -9,7 +9,7 @@ import pytest
 
 FUZZ = Path(__file__).resolve().parents[1] / "faults" / "fuzz.py"
 #: Files of each kind of which opening one takes longer.
-SLOW = ("dicom", "bundle", "checkpoint")
+SLOW = ("dicom", "bundle", "result", "checkpoint")
 QUICK = (
     "nifti", "nifti-gz", "nrrd", "nrrd-detached", "metaimage", "metaimage-detached", "png", "jpeg", "tiff", "npy",
     "table", "list", "safetensors",
