@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from memorization_index.durable import finish, sync, sync_names
+from memorization_index.durable import exclusive, finish, sync, sync_names
 from memorization_index.errors import MemorizationIndexError
 
 #: Version of the bundle's layout; a bundle with a higher one is refused.
@@ -60,7 +60,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if aside := sorted(folder.parent.glob(f".{_literal(folder.name)}.old-*")):
             raise MemorizationIndexError(
                 f"{folder}: was being replaced when its build was killed, and lies in {aside[-1].name} beside it; run "
-                f"the build again, which brings it back, or rename that folder."
+                f"the same command again, which brings it back, or rename that folder."
             ) from error
         raise MemorizationIndexError(
             f"{folder}: is not a reference ({MANIFEST} or its checksum is not there); expected the folder that "
@@ -146,7 +146,10 @@ def check_result_place(folder: Path, queries: Iterable[str | Path] = ()) -> None
     _check_no_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
-        raise MemorizationIndexError(f"{folder}: cannot be written to; choose another --out or change its permissions.")
+        raise MemorizationIndexError(
+            f"{folder}: cannot be written to; expected a writable folder, so choose another --out or change its "
+            f"permissions."
+        )
     foreign = [name for name in ("slices.csv", "volumes.csv", "run.json") if (folder / name).exists()]
     if foreign and not is_result(folder):
         raise MemorizationIndexError(
@@ -161,6 +164,15 @@ def is_result(folder: Path) -> bool:
     except OSError:
         return False
     return run is not None and run.get("kind") == "memorization-index result"
+
+
+def bring_back(place: Path) -> None:
+    """Tidy up as :func:`recover` does, where a killed command left anything and no other command is at work."""
+    place = place.resolve()
+    left = [f".{_literal(place.name)}.{kind}-*" for kind in ("old", "new")]
+    if any(True for pattern in left for _ in place.parent.glob(pattern)):
+        with exclusive(place, wait=True):
+            recover(place)
 
 
 def recover(place: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.building import Settings, fit, in_memory
-from memorization_index.bundle import check_place
+from memorization_index.bundle import check_place, fingerprint_of, read_manifest
 from memorization_index.channels import Describer
 from memorization_index.cohort import Cohort, Entry, Skipped, find_volumes
 from memorization_index.durable import exclusive
@@ -68,6 +68,8 @@ def extend(
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
     if not cohort.entries:
+        if out is not None:
+            _tidy(Path(out).absolute())
         raise MemorizationIndexError("No new training image was found; expected at least one, so check the paths.")
     _check_names([[v.name for v in reference.volumes], [e.name for e in cohort.entries]])
     describer = describer_of(reference, growth.options)
@@ -75,6 +77,7 @@ def extend(
     def build(workspace: Path) -> Reference:
         encoded = encode(cohort.entries, reference.plane, describer, workspace / "new", progress)
         if not encoded.volumes:
+            shutil.rmtree(workspace, ignore_errors=True)
             raise MemorizationIndexError(
                 f"None of the {len(cohort.entries)} new images can be used; the first reason: "
                 f"{encoded.skipped[0].reason}"
@@ -82,7 +85,7 @@ def extend(
         parts = [_part_of(reference, growth.options), _Part(cohort, encoded, Counter(cohort.subject_sources))]
         return _fitted(parts, reference, describer, growth, workspace, progress)
 
-    return _saved(build, out, progress)
+    return _saved(build, out, progress, reference)
 
 
 def merge(
@@ -209,21 +212,48 @@ def _fitted(
     return reference
 
 
-def _saved(build: Callable[[Path], Reference], out: str | Path | None, progress: Progress) -> Reference:
-    """Let ``build`` work in a folder beside the target and save what it makes; in memory where there is no target."""
+def _saved(
+    build: Callable[[Path], Reference], out: str | Path | None, progress: Progress, grown: Reference | None = None
+) -> Reference:
+    """Let ``build`` work in a folder beside the target and save what it makes; in memory where there is no target.
+
+    ``grown`` is the reference that is extended, which may lie at the target.
+    """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="memorization-index-") as temporary:
             return in_memory(build(Path(temporary)))
     target = Path(out).absolute()
     check_place(target)
-    # Encoded units in it survive a stopped run and are taken from there by the next.
-    workspace = target.with_name(f".{target.name}.extending")
+    workspace = _workspace(target)
     with exclusive(workspace):
+        if grown is not None and grown.folder is not None and grown.folder.resolve() == target.resolve():
+            _check_unchanged(grown.folder, grown.fingerprint)
         workspace.mkdir(parents=True, exist_ok=True)
         reference = build(workspace)
         reference.save(target)
         shutil.rmtree(workspace, ignore_errors=True)
     return reference
+
+
+def _workspace(target: Path) -> Path:
+    """Where encoded units lie, which survive a stopped run and are taken from there by the next."""
+    return target.with_name(f".{target.name}.extending")
+
+
+def _tidy(target: Path) -> None:
+    """Remove what a command that was killed after its reference stood could not remove any more."""
+    if _workspace(target).exists():
+        with exclusive(_workspace(target)):
+            shutil.rmtree(_workspace(target), ignore_errors=True)
+
+
+def _check_unchanged(folder: Path, fingerprint: str) -> None:
+    """Refuse to replace a reference that another command extended since it was opened: its volumes would be lost."""
+    if fingerprint_of(read_manifest(folder)) != fingerprint:
+        raise MemorizationIndexError(
+            f"{folder}: was replaced by another command; expected the reference as it was opened, so run "
+            f"this command again."
+        )
 
 
 def _between(shards: Sequence[NDArray[np.float16]], start: int, stop: int) -> NDArray[np.float16]:

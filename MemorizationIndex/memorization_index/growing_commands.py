@@ -44,10 +44,12 @@ def _add_fitting(parser: argparse.ArgumentParser) -> None:
 
 
 def _extend(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.bundle import bring_back
     from memorization_index.reference import Reference
 
     started = time.monotonic()
     out = options.out or options.reference
+    bring_back(out)
     reference = Reference.open(options.reference).extend(
         options.training, out, subjects=options.subjects, **_fitting(options), progress=progress
     )

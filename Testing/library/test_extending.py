@@ -129,6 +129,36 @@ def test_failed_extension_leaves_the_reference_as_it_was(cohort, tmp_path: Path,
     assert_same(place, cohort.full)
 
 
+def test_extending_in_place_goes_on_where_it_was_killed_between_moving_the_old_and_the_new(cohort, tmp_path) -> None:
+    place = tmp_path / "reference"
+    shutil.copytree(cohort.early, tmp_path / ".reference.old-7")
+    shutil.copytree(cohort.early, tmp_path / ".reference.new-7")
+    with pytest.raises(MemorizationIndexError, match="run the same command again, which brings it back"):
+        Reference.open(place)
+    assert main(["extend", str(place), str(cohort.new)]) == 0
+    assert_same(place, cohort.full)
+    assert [p.name for p in tmp_path.iterdir()] == ["reference"]
+
+
+def test_workspace_left_by_a_killed_extension_goes_with_the_next(cohort, tmp_path: Path) -> None:
+    place = tmp_path / "reference"
+    shutil.copytree(cohort.full, place)
+    (tmp_path / ".reference.extending").mkdir()
+    assert main(["extend", str(place), str(cohort.new)]) == 2, "nothing is new"
+    assert [p.name for p in tmp_path.iterdir()] == ["reference"]
+
+
+def test_reference_that_another_command_extended_meanwhile_is_not_replaced(cohort, tmp_path: Path) -> None:
+    """Both opened the same reference; the one that comes second would lose the volumes of the first."""
+    place = tmp_path / "reference"
+    shutil.copytree(cohort.early, place)
+    first, second = Reference.open(place), Reference.open(place)
+    first.extend(cohort.new, place)
+    with pytest.raises(MemorizationIndexError, match="was replaced by another command"):
+        second.extend(phantoms.write(tmp_path / "third.nii.gz", phantoms.anatomy(64)[4:6]), place)
+    assert_same(place, cohort.full)
+
+
 def test_moved_training_images_are_found_below_the_training_root(cohort, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(cohort.folder / "early", moved)
