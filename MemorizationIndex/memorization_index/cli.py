@@ -305,13 +305,16 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     reference = Reference.open(options.reference)
     for gate in gates:
         gate.check(reference.manifest["calibration"])
-    check_result_place(Path(options.out), options.queries)
+    out = Path(options.out)
+    made = not out.exists()
+    check_result_place(out, options.queries)
     try:
-        with exclusive(Path(options.out) / "run"):
+        with exclusive(out / "run"):
             return _score_into(options, reference, gates, progress)
     finally:
-        with contextlib.suppress(OSError):  # which is there, and not empty, where something was written
-            Path(options.out).rmdir()
+        if made:
+            with contextlib.suppress(OSError):  # which is not empty where something was written
+                out.rmdir()
 
 
 def _score_into(options: argparse.Namespace, reference: Reference, gates: list[Gate], progress: Progress) -> int:

@@ -1,4 +1,7 @@
-"""Writing that a killed process, a full disk or a second writer cannot spoil. Imports nothing heavy."""
+"""Writing that a killed process, a full disk or a second writer cannot spoil; reading that a writer cannot spoil.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +20,28 @@ from memorization_index.errors import MemorizationIndexError
 
 #: Inside a folder of results: a complete new result that is being moved into place.
 _COMPLETE = ".complete"
+#: Seconds within which a second change of a file may get the same time stamp (Linux ticks in 10 ms, Windows in 16).
+TICK = 0.05
+
+
+@contextlib.contextmanager
+def unchanging(files: Sequence[Path]) -> Iterator[None]:
+    """Raise :class:`MemorizationIndexError` where one of the files is written to or replaced inside of the block."""
+    age = time.time() - max(file.stat().st_mtime for file in files)
+    if age < TICK:  # what is written within the same tick would not be noticed
+        time.sleep(min(TICK - age, TICK))
+    before = [_state(file) for file in files]
+    yield
+    if [_state(file) for file in files] != before:
+        raise MemorizationIndexError(
+            f"{files[0]}: changed while it was read; expected a file that nothing writes to, so try again when it is "
+            f"complete."
+        )
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.dicom import dicom_shape, read_dicom
+from memorization_index.durable import unchanging
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.limits import (
     MAXIMUM_INTENSITY,
@@ -150,27 +151,16 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
     files = (path,) if isinstance(path, Path) else tuple(path)
     first = files[0]
     try:
-        before = [_state(file) for file in files]
         if first.stat().st_size == 0:
             raise MemorizationIndexError(f"{first}: is empty; expected an image, so copy or export it again.")
-        volume = _read(files)
-        if [_state(file) for file in files] != before:
-            raise MemorizationIndexError(
-                f"{first}: changed while it was read; expected a file that nothing writes to, so try again when it is "
-                f"complete."
-            )
+        with unchanging(files):
+            volume = _read(files)
     except MemorizationIndexError:
         raise
     except Exception as error:  # every reader has its own exceptions; the user needs one sentence
         raise unreadable(first, _reason(error)) from error
     _check_values(first, volume)
     return volume
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    """What tells that a file was written to or replaced."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _check_values(path: Path, volume: Volume) -> None:
@@ -408,7 +398,7 @@ def _is_empty(image: NDArray[np.float32], background: float, bright: float) -> b
 
 
 def square_images(stack: SliceStack, size: int) -> NDArray[np.float32]:
-    """Resample slices to ``(n, size, size)`` float32 in [0, 1], square in millimeters.
+    """Resample slices to ``(n, size, size)`` float32 in [0, 1] (but for rounding), square in millimeters.
 
     Resampling to square pixels by spacing, padding to a square and resizing are one separable linear map: along each
     axis a triangle filter as wide as the larger of the two pixel sizes (so it is antialiased when shrinking), around

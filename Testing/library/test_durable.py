@@ -1,14 +1,19 @@
 """One writer at a time, nothing half-written: locks, moves that can be finished later, full and read-only disks."""
 
+import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import phantoms
 import pytest
-from memorization_index.durable import exclusive, finish, prepared
+from memorization_index.cli import main
+from memorization_index.durable import TICK, exclusive, finish, prepared, unchanging
 from memorization_index.errors import MemorizationIndexError
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
@@ -159,6 +164,88 @@ def test_full_disk_leaves_what_was_there(name: str, tiny, tmp_path: Path, comman
     assert "expected a readable and writable place." in done.stderr
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
     assert command(*arguments).code == 0
+
+
+def bound_by_permissions() -> None:
+    """Give up what lets root write where permissions forbid it (CI runs as root)."""
+    for capability in (1, 2) if os.geteuid() == 0 else ():  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives up capabilities of Linux")
+@pytest.mark.parametrize("name", ["build", "build again", "extend", "score", "score again"])
+def test_read_only_folder_is_refused_and_left_as_it_was(name: str, tiny, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    out = closed / "out"
+    if name in ("build again", "extend"):
+        shutil.copytree(tiny.reference, out)
+    elif name == "score again":
+        assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(out)]) == 0
+        out.chmod(0o500)
+    arguments = {
+        "build": ["build", tiny.training, "--out", out],
+        "extend": ["extend", out, phantoms.write(tmp_path / "new.nii.gz", phantoms.anatomy(9)[4:7])],
+        "score": ["score", tiny.reference, tiny.training, "--out", out],
+    }[name.split(maxsplit=1)[0]]
+    before = {p.name: p.read_bytes() for p in closed.rglob("*") if p.is_file()}
+    closed.chmod(0o500)
+    run = [sys.executable, "-m", "memorization_index", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    try:
+        done = subprocess.run(
+            run, capture_output=True, text=True, env=environment, preexec_fn=bound_by_permissions, check=False
+        )
+    finally:
+        closed.chmod(0o700)
+        if out.exists():
+            out.chmod(0o700)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert str(closed) in done.stderr.splitlines()[-1]
+    assert re.search(r"expected a (readable and )?writable", done.stderr)
+    assert {p.name: p.read_bytes() for p in closed.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives up capabilities of Linux")
+def test_reference_and_images_that_may_only_be_read_are_scored(tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny.reference, tmp_path / "reference")
+    (tmp_path / "reference").chmod(0o500)
+    arguments = ["score", tmp_path / "reference", tiny.training, "--out", tmp_path / "out"]
+    run = [sys.executable, "-m", "memorization_index", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        run, capture_output=True, text=True, env=environment, preexec_fn=bound_by_permissions, check=False
+    )
+    (tmp_path / "reference").chmod(0o700)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_folder_for_results_is_removed_after_an_error_only_where_it_was_made(
+    made_before: bool, tiny, tmp_path: Path, command
+) -> None:
+    out = tmp_path / "out"
+    if made_before:
+        out.mkdir()
+    (tmp_path / "empty").mkdir()
+    assert command("score", tiny.reference, tmp_path / "empty", "--out", out).code == 2
+    assert out.exists() == made_before
+
+
+def test_file_that_was_just_written_is_read_after_the_clock_has_ticked(tmp_path: Path) -> None:
+    """A second change within the same tick leaves size and time as they were (seen by Testing/faults/places.py)."""
+    path = tmp_path / "scan.nii"
+    path.write_bytes(b"old")
+    written = path.stat().st_mtime
+
+    def change() -> None:
+        with unchanging([path]):
+            assert time.time() - written >= TICK / 2
+            path.write_bytes(b"new")
+
+    with pytest.raises(MemorizationIndexError, match="changed while it was read"):
+        change()
 
 
 def test_what_is_shared_can_be_read_by_others(tiny, tmp_path: Path, command) -> None:
