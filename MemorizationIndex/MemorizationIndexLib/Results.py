@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
+from memorization_index.nrrd import nrrd_header
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
@@ -309,4 +310,5 @@ def _image(content):
     with tempfile.TemporaryDirectory(prefix="MemorizationIndex-", dir=slicer.app.temporaryPath) as folder:
         path = Path(folder) / "image.nrrd"
         path.write_bytes(content)
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        # Not by ITK, whose reader ends the process on some damaged files: a result may come from elsewhere.
+        return sitk.GetArrayFromImage(nrrd_header(path).image())
