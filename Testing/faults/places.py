@@ -1,0 +1,255 @@
+"""Full and read-only disks, several writers, files that change: ``python Testing/faults/places.py --out FOLDER``.
+
+Each case runs the commands of ``kill.py`` where something is wrong, many times, and judges what is left: what stood
+before or what is new, whole; a sentence and exit code 2; and that the same command works once the cause is gone.
+Disks are small tmpfs mounts; where those are not allowed (they need root) files are limited in size instead.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import kill
+import numpy as np
+import phantoms
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.volumes import read_volume
+
+#: Commands that are tried; all of ``kill.py``.
+COMMANDS = kill.SCENARIOS
+#: Bytes that a disk is larger than what stands on it, or that a file may have.
+SIZES = (4096, 65536, 262144)
+_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder to work in and for places.json")
+    parser.add_argument("--rounds", type=int, default=10, help="of each command with two writers (default 10)")
+    parser.add_argument("--readings", type=int, default=2000, help="of a file that changes (default 2000)")
+    options = parser.parse_args()
+    kill.encoding._UNIT_FILES = 1
+    folder = options.out.absolute()
+    kill.common(folder)
+    record: dict = {"command": "python Testing/faults/places.py " + " ".join(sys.argv[1:]), "cases": {}}
+    cases: dict[str, Callable[[], dict]] = {
+        "full disk": lambda: full_disk(folder),
+        "target that may not be written": lambda: read_only(folder),
+        "two commands for one folder": lambda: two_writers(folder, options.rounds),
+        "file rewritten while it is read": lambda: changing_file(folder, options.readings),
+    }
+    for name, case in cases.items():
+        record["cases"][name] = case()
+        (folder / "places.json").write_text(json.dumps(record, indent=1) + "\n")
+        print(name, json.dumps(record["cases"][name]), flush=True)
+    return sum(len(case["findings"]) for case in record["cases"].values())
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Full
+
+
+def full_disk(folder: Path) -> dict:
+    """Every command on disks from too small to large enough."""
+    seen: Counter[str] = Counter()
+    findings: list[str] = []
+    how = "RLIMIT_FSIZE"
+    for name, scenario in COMMANDS.items():
+        before, after, _ = kill.known(scenario, folder / "stage")
+        for size in SIZES:
+            with small_disk(folder / "stage") as resized:
+                how = "tmpfs" if resized else how
+                stage = folder / "stage"
+                kill.fresh(scenario, stage)
+                if resized:
+                    resized(used(stage) + size)
+                code, said = run(scenario.arguments(stage), folder, None if resized else size)
+                state = kill.state_of(scenario, stage / "out", {before: "old", after: "new"})
+                seen["wrote all" if code == 0 else f"refused; {state} stands"] += 1
+                if not sound(code, said, state, before):
+                    findings.append(f"{name}, {size} bytes: exit code {code}, {state}: {said[-300:]}")
+                if resized:
+                    resized(64 << 20)
+                expected = scenario.again if state == "new" else 0
+                code, said = run(scenario.arguments(stage), folder)
+                state = kill.state_of(scenario, stage / "out", {before: "old", after: "new"})
+                if code != expected or state != "new":
+                    findings.append(f"{name}, {size} bytes, then room: exit code {code}, {state}: {said[-300:]}")
+    return {"how": how, "runs": sum(seen.values()), "seen": dict(seen), "findings": findings}
+
+
+def sound(code: int, said: str, state: str, before: str) -> bool:
+    """Whether a command that met a fault either did all, or nothing and said so."""
+    if code == 0:
+        return state == "new"
+    unharmed = state == "old" if before else state == "nothing yet"
+    return code == 2 and unharmed and "Traceback" not in said and "expected" in said
+
+
+def used(place: Path) -> int:
+    """Bytes of files, in pages."""
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in place.rglob("*") if path.is_file())
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Callable[[int], None] | None]:
+    """A tmpfs mounted at ``place`` and a function that changes its size; None where mounting is not allowed."""
+    place.mkdir(exist_ok=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, check=False
+    )
+
+    def resize(size: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
+
+    try:
+        yield None if mounted.returncode else resize
+    finally:
+        if not mounted.returncode:
+            subprocess.run(["umount", place], check=True)
+
+
+def run(arguments: list[str], folder: Path, limit: int | None = None, plain: bool = False) -> tuple[int, str]:
+    """Exit code of a command and what it printed; with files of at most ``limit`` bytes; ``plain``: as an owner whom
+    permissions bind, which they do not bind root."""
+    log = folder / "printed"
+
+    def prepare() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH) if plain and os.geteuid() == 0 else ():
+            assert ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
+
+    if limit is None and not plain:
+        return kill.wait(kill.started(arguments, log)), log.read_text(errors="replace")
+    words = [sys.executable, "-m", "memorization_index", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(kill.ROOT / "MemorizationIndex")}
+    done = subprocess.run(words, capture_output=True, text=True, preexec_fn=prepare, env=environment, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Read-only
+
+
+def read_only(folder: Path) -> dict:
+    """Every command into a folder without permission to write, and on a disk that is mounted read-only."""
+    seen: Counter[str] = Counter()
+    findings: list[str] = []
+    for name, scenario in COMMANDS.items():
+        before, after, _ = kill.known(scenario, folder / "stage")
+        for mounted in (False, True):
+            with small_disk(folder / "stage") as resized:
+                if mounted and resized is None:
+                    continue
+                stage = folder / "stage"
+                kill.fresh(scenario, stage)
+                places = [place for place in (stage / "out", stage) if place.exists()]
+                if mounted:
+                    subprocess.run(["mount", "-o", "remount,ro", folder / "stage"], check=True)
+                else:
+                    for place in places:
+                        place.chmod(0o500)
+                code, said = run(scenario.arguments(stage), folder, plain=True)
+                state = kill.state_of(scenario, stage / "out", {before: "old", after: "new"})
+                seen[f"{'mount' if mounted else 'permissions'}: {'refused' if code else 'wrote'}"] += 1
+                if code == 0 or not sound(code, said, state, before):
+                    findings.append(f"{name}: exit code {code}, {state}: {said[-300:]}")
+                if mounted:
+                    subprocess.run(["mount", "-o", "remount,rw", folder / "stage"], check=True)
+                else:
+                    for place in places:
+                        place.chmod(0o700)
+    return {"how": "mode 0500, mount -o ro", "runs": sum(seen.values()), "seen": dict(seen), "findings": findings}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Several at once
+
+
+def two_writers(folder: Path, rounds: int) -> dict:
+    """Two of the same command, the second begun at a random moment of the first."""
+    seen: Counter[str] = Counter()
+    findings: list[str] = []
+    random = Random(0)
+    for name, scenario in COMMANDS.items():
+        before, after, seconds = kill.known(scenario, folder / "stage")
+        for _ in range(rounds):
+            stage = folder / "stage"
+            kill.fresh(scenario, stage)
+            logs = folder / "first", folder / "second"
+            first = kill.started(scenario.arguments(stage), logs[0])
+            ended = kill.worked(first, random.uniform(0, seconds))
+            second = kill.started(scenario.arguments(stage), logs[1])
+            codes = kill.wait(first) if ended is None else ended, kill.wait(second)
+            state = kill.state_of(scenario, stage / "out", {before: "old", after: "new"})
+            left = [p.name for p in stage.iterdir() if p.name != "out"]
+            said = [log.read_text(errors="replace")[-300:] for log in logs]
+            seen["one worked, one was refused" if 2 in codes else "one worked after the other"] += 1
+            refused = [text for code, text in zip(codes, said, strict=True) if code == 2]
+            if state != "new" or not set(codes) <= {0, 2} or 0 not in codes or left or "Traceback" in "".join(said):
+                findings.append(f"{name}: exit codes {codes}, {state}, left {left}: {said}")
+            elif any("expected" not in text for text in refused):
+                findings.append(f"{name}: no sentence: {refused}")
+    return {"how": "two processes", "runs": sum(seen.values()), "seen": dict(seen), "findings": findings}
+
+
+_WRITER = """
+import sys, time, random
+path, contents = sys.argv[1], [open(name, "rb").read() for name in sys.argv[2:]]
+chance = random.Random(0)
+while True:
+    for content in contents:
+        with open(path, "r+b", buffering=0) as stream:
+            at = chance.randrange(len(content))
+            stream.write(content[:at])
+            time.sleep(chance.choice((0, 0.0005, 0.002, 0.01)))
+            stream.write(content[at:])
+        time.sleep(chance.choice((0, 0.002, 0.01)))
+"""
+
+
+def changing_file(folder: Path, readings: int) -> dict:
+    """A file that another program rewrites all the time is read as one of its versions, or skipped."""
+    seen: Counter[str] = Counter()
+    findings: list[str] = []
+    for suffix in (".nii", ".nrrd", ".npy"):
+        voxels = [phantoms.anatomy(subject) for subject in (1, 2)]
+        paths = [folder / f"version-{number}{suffix}" for number in (1, 2)]
+        for path, content in zip(paths, voxels, strict=True):
+            np.save(path, content) if suffix == ".npy" else phantoms.write(path, content)
+        known = [read_volume(path).voxels for path in paths]
+        shared = folder / f"shared{suffix}"
+        shutil.copyfile(paths[0], shared)
+        writer = subprocess.Popen([sys.executable, "-c", _WRITER, shared, *paths])
+        try:
+            for _ in range(readings):
+                try:
+                    read = read_volume(shared).voxels
+                except MemorizationIndexError as error:
+                    seen["skipped"] += 1
+                    if "changed while it was read" not in str(error):
+                        findings.append(f"{suffix}: {error}")
+                    continue
+                whole = any(np.array_equal(read, version) for version in known)
+                seen["read whole" if whole else "read in part"] += 1
+                if not whole:
+                    findings.append(f"{suffix}: a mixture of two versions was read")
+        finally:
+            writer.kill()
+            writer.wait()
+    return {"how": "rewritten in place", "runs": sum(seen.values()), "seen": dict(seen), "findings": findings[:20]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
