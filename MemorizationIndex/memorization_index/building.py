@@ -32,6 +32,7 @@ from memorization_index.volumes import PLANES
 from memorization_index.whitening import Whitening
 
 if TYPE_CHECKING:
+    from memorization_index.encoders.mri_core import LayerScale
     from memorization_index.encoders.precision import Precision
 
 
@@ -51,6 +52,7 @@ class Settings:
     seed: int = 0
     cache: str | Path | None = None
     precision: Precision = "auto"
+    layer_scale: LayerScale = "refuse"
     key: Path | None = None
     thumbnails: str = "none"
 
@@ -69,7 +71,14 @@ def build(
         check_place(Path(out))
         if is_reference(Path(out)):
             progress.warning(f"{out}: holds a reference already; it is replaced when this one is complete.")
-    describer = make_describer(settings.encoder, settings.weights, settings.device, settings.cache, settings.precision)
+    describer = make_describer(
+        settings.encoder,
+        settings.weights,
+        settings.device,
+        settings.cache,
+        settings.precision,
+        settings.layer_scale,
+    )
     cohort = find_volumes(inputs, settings.subjects)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
@@ -219,6 +228,7 @@ def _manifest(cohort: Cohort, encoded: Encoded, plane: str, describer: Describer
             "name": describer.name,
             "fingerprint": describer.fingerprint,
             "precision": describer.precision,
+            "layer_scale": settings.layer_scale,
             "weights_sha256": weights_sha256(settings.weights or _folder_of(settings.encoder)),
             "channels": dict(describer.dimensions),
         },

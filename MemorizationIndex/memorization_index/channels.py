@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import scipy.ndimage
@@ -25,6 +25,7 @@ from memorization_index.whitening import SHRINKAGE
 
 if TYPE_CHECKING:
     from memorization_index.encoders.base import Encoder
+    from memorization_index.encoders.mri_core import LayerScale
     from memorization_index.encoders.precision import Precision
 
 #: Features by channel, in the precision they are stored with; a query that is a copy then stays an exact copy.
@@ -240,11 +241,12 @@ def make_describer(
     device: str,
     cache: str | Path | None = None,
     precision: Precision = "auto",
+    layer_scale: LayerScale = "refuse",
 ) -> Describer:
     """The describer that an encoder's name stands for: ``spectral``, ``mri-core`` or ``hf:DIR``.
 
-    ``weights``: a file, or the folder of an ``hf:`` encoder, if it is not DIR; ``cache``: see
-    :class:`~memorization_index.usercache.FeatureCache`.
+    ``weights``: a file, or the folder of an ``hf:`` encoder, if it is not DIR; ``layer_scale``: of ``mri-core``;
+    ``cache``: see :class:`~memorization_index.usercache.FeatureCache`.
     """
     if encoder == SPECTRAL:
         if weights is not None:
@@ -254,7 +256,8 @@ def make_describer(
 
     # A Hugging Face folder says itself which size its network takes.
     size = None if encoder.startswith("hf:") else _ENCODED_SIZE
-    loaded = load_encoder(encoder, weights, image_size=size, device=device, precision=precision)
+    scale: dict[str, Any] = {} if layer_scale == "refuse" else {"layer_scale": layer_scale}
+    loaded = load_encoder(encoder, weights, image_size=size, device=device, precision=precision, **scale)
     describer = EncoderDescriber(loaded, FeatureCache(cache))
     remember_weights(describer.fingerprint, weights or encoder.removeprefix("hf:"))
     return describer

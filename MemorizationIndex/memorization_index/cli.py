@@ -161,6 +161,12 @@ def _add_build(commands: Any) -> None:
         default="auto",
         help="of a deep encoder; auto: float16 on CUDA, bfloat16 on processors that are faster with it (default)",
     )
+    build.add_argument(
+        "--layer-scale",
+        choices=("apply", "ignore"),
+        default="refuse",
+        help="of a checkpoint of mri-core that has LayerScale: compute it, or drop it as the published loader does",
+    )
     build.add_argument("--protocol", default="mi-v1", metavar="NAME", help="mi-v1 (default)")
     build.add_argument("--controls", metavar="PATH", help="real scans that were never trained on, to check the null")
     build.add_argument(
@@ -279,6 +285,7 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         seed=options.seed,
         cache=options.cache,
         precision=options.precision,
+        layer_scale=options.layer_scale,
         key=_key_of(options),
         thumbnails=options.thumbnails,
         progress=progress,

@@ -35,6 +35,7 @@ from memorization_index.verification import TrainingVolume
 from memorization_index.whitening import Whitening
 
 if TYPE_CHECKING:
+    from memorization_index.encoders.mri_core import LayerScale
     from memorization_index.encoders.precision import Precision
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
@@ -84,6 +85,7 @@ class Reference:
         seed: int = 0,
         cache: str | Path | None = None,
         precision: Precision = "auto",
+        layer_scale: LayerScale = "refuse",
         key: str | Path | None = None,
         thumbnails: str = "none",
         progress: Progress | None = None,
@@ -105,6 +107,7 @@ class Reference:
             seed,
             cache,
             precision,
+            layer_scale,
             key,
             thumbnails,
         )

@@ -205,7 +205,12 @@ def describer_of(reference: Reference, options: Options) -> Describer:
                 "weights are not where this machine last had them, if it had; expected them, so give --weights."
             )
     describer = make_describer(
-        expected["name"], weights, options.device, options.cache, expected["precision"] or "auto"
+        expected["name"],
+        weights,
+        options.device,
+        options.cache,
+        expected["precision"] or "auto",
+        expected["layer_scale"],
     )
     if describer.fingerprint != expected["fingerprint"]:
         raise MemorizationIndexError(

@@ -143,6 +143,24 @@ def test_another_encoder_or_other_weights_are_refused_in_one_sentence(weights, t
     run(*arguments, "--weights", tmp_path / "moved.pth")
 
 
+def test_a_checkpoint_with_layer_scale_is_used_once_it_is_said_how(weights, tmp_path, capsys):
+    scaled = tmp_path / "scaled.pth"
+    torch.save({"model": random_weights(depth=4, grid=14, layer_scale=True)}, scaled)
+    training = table(tmp_path / "training.csv", TRAINED[:4])
+    common = ["build", training, "--power", "none", "--encoder", "mri-core", "--weights", scaled, "--out"]
+    assert main([*map(str, [*common, tmp_path / "no"])]) == 2
+    assert "layer_scale" in capsys.readouterr().err
+    manifests = {}
+    for choice in ("apply", "ignore"):
+        run(*common, tmp_path / choice, "--layer-scale", choice)
+        # The reference remembers it: scoring is not asked again.
+        run("score", tmp_path / choice, DATA / TRAINED[0], "--out", tmp_path / f"result-{choice}")
+        assert rows(tmp_path / f"result-{choice}" / "slices.csv")[0]["match_class"] == "exact"
+        manifests[choice] = json.loads((tmp_path / choice / "manifest.json").read_text())["encoder"]
+    assert {choice: one["layer_scale"] for choice, one in manifests.items()} == {"apply": "apply", "ignore": "ignore"}
+    assert manifests["apply"]["fingerprint"] != manifests["ignore"]["fingerprint"]
+
+
 def test_evaluate_runs_with_random_weights(weights, pictures, tmp_path):
     cohort = table(tmp_path / "cohort.csv", TRAINED)
     run(

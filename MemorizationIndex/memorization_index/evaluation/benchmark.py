@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,10 @@ from memorization_index.reference import Reference
 from memorization_index.scores import Scores
 from memorization_index.scoring import Options, Query, score_queries
 from memorization_index.volumes import looks_flat
+
+if TYPE_CHECKING:
+    from memorization_index.encoders.mri_core import LayerScale
+    from memorization_index.encoders.precision import Precision
 
 #: With fewer held-out subjects than this, intervals that draw subjects are said to mean little.
 _FEW_SUBJECTS = 20
@@ -56,6 +60,8 @@ class Plan:
     published_weights: str | None = None
     device: str = "auto"
     cache: str | None = None
+    precision: Precision = "auto"
+    layer_scale: LayerScale = "refuse"
     seed: int = 0
 
 
@@ -211,6 +217,8 @@ def _built(entries: Sequence[Entry], plan: Plan, progress: Progress) -> Referenc
             weights=plan.weights,
             device=plan.device,
             cache=plan.cache,
+            precision=plan.precision,
+            layer_scale=plan.layer_scale,
             seed=plan.seed,
             power="none",
             progress=progress,

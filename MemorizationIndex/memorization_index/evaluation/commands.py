@@ -43,6 +43,10 @@ def _add_evaluate(commands: Any, add_common: AddCommon) -> None:
     evaluate.add_argument(
         "--published-weights", metavar="FILE", help="weights for paper-v1 and paper-code-v1, measured beside mi-v1"
     )
+    evaluate.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="as in build"
+    )
+    evaluate.add_argument("--layer-scale", choices=("apply", "ignore"), default="refuse", help="as in build")
     evaluate.add_argument("--seed", type=int, default=0, help="seed of splits and augmentations (default 0)")
     add_common(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -112,7 +116,9 @@ def _evaluate(options: argparse.Namespace, progress: Progress) -> int:
             given[name] = getattr(options, name)
     if options.augmentations is not None:
         given["augmentations"] = named(options.augmentations)
-    same = ("plane", "encoder", "weights", "published_weights", "device", "cache", "seed")
+    same = (
+        "plane", "encoder", "weights", "published_weights", "device", "cache", "precision", "layer_scale", "seed",
+    )  # fmt: skip
     plan = Plan(**given, **{name: getattr(options, name) for name in same})
     out = Path(options.out).absolute()
     if options.subjects_sweep:
