@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from memorization_index._version import __version__
 from memorization_index.bundle import SCHEMA, check_place, is_reference
 from memorization_index.calibration import MINIMUM_SUBJECTS, Null
 from memorization_index.channels import Describer, make_describer
+from memorization_index.cluster import Cluster, connected
 from memorization_index.cohort import Cohort, Skipped, find_volumes
 from memorization_index.durable import exclusive
 from memorization_index.encoding import Encoded, chosen_plane, encode, read_slices
@@ -55,6 +56,7 @@ class Settings:
     layer_scale: LayerScale = "refuse"
     key: Path | None = None
     thumbnails: str = "none"
+    scheduler: str | None = None
 
 
 def build(
@@ -62,11 +64,28 @@ def build(
 ) -> Reference:
     """Fit a training set and save it to ``out`` (or keep it in memory where that is None).
 
+    With a scheduler the workers of a Dask cluster do the work (see :mod:`.cluster`).
+
     An interrupted build leaves its finished units in ``.<out>.building``; the same command goes on from there. Raises
     :class:`MemorizationIndexError` where settings are wrong or no volume can be used.
     """
     progress = progress or Progress()
     _check(settings)
+    if settings.scheduler is not None and out is None:
+        raise MemorizationIndexError(
+            f"--scheduler {settings.scheduler}: needs a place that all workers see; expected --out, so name a folder."
+        )
+    with connected(settings.scheduler, progress) as cluster:
+        return _build_with(cluster, inputs, out, settings, progress)
+
+
+def _build_with(
+    cluster: Cluster | None,
+    inputs: Sequence[str | Path],
+    out: str | Path | None,
+    settings: Settings,
+    progress: Progress,
+) -> Reference:
     if out is not None:
         check_place(Path(out))
         if is_reference(Path(out)):
@@ -95,12 +114,12 @@ def build(
     plane = chosen_plane(cohort.entries, settings.plane)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="memorization-index-") as temporary:
-            return in_memory(_build(cohort, plane, describer, settings, Path(temporary) / "units", progress))
+            return in_memory(_build(cohort, plane, describer, settings, Path(temporary) / "units", progress, None))
     target = Path(out).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     workspace = target.with_name(f".{target.name}.building")
     with exclusive(workspace):
-        reference = _build(cohort, plane, describer, settings, workspace, progress)
+        reference = _build(cohort, plane, describer, settings, workspace, progress, cluster)
         if key is not None:
             seal(reference, key)
         reference.save(target)
@@ -132,15 +151,36 @@ def _check(settings: Settings) -> None:
 
 
 def _build(
-    cohort: Cohort, plane: str, describer: Describer, settings: Settings, workspace: Path, progress: Progress
+    cohort: Cohort,
+    plane: str,
+    describer: Describer,
+    settings: Settings,
+    workspace: Path,
+    progress: Progress,
+    cluster: Cluster | None,
 ) -> Reference:
-    encoded = encode(cohort.entries, plane, describer, workspace, progress)
+    make_builder = None
+    if cluster is None:
+        encoded = encode(cohort.entries, plane, describer, workspace, progress)
+    else:
+        from memorization_index import cluster_building
+
+        recipe = cluster_building.recipe_of(
+            describer, settings.weights, settings.device, settings.cache, settings.layer_scale
+        )
+        encoded = cluster_building.encode_there(cohort.entries, plane, recipe, describer, workspace, cluster, progress)
+
+        def make_builder(reference: Reference) -> NullBuilder:
+            return cluster_building.ClusterNullBuilder(
+                reference, describer, recipe, settings.seed, settings.power, workspace, cluster, progress
+            )
+
     if not encoded.volumes:
         raise MemorizationIndexError(
             f"None of the {len(cohort.entries)} training images can be used; the first reason: "
             f"{encoded.skipped[0].reason}"
         )
-    return fit(cohort, encoded, plane, describer, settings, progress)
+    return fit(cohort, encoded, plane, describer, settings, progress, make_builder)
 
 
 def in_memory(reference: Reference) -> Reference:
@@ -150,7 +190,13 @@ def in_memory(reference: Reference) -> Reference:
 
 
 def fit(
-    cohort: Cohort, encoded: Encoded, plane: str, describer: Describer, settings: Settings, progress: Progress
+    cohort: Cohort,
+    encoded: Encoded,
+    plane: str,
+    describer: Describer,
+    settings: Settings,
+    progress: Progress,
+    make_builder: Callable[[Reference], NullBuilder] | None = None,
 ) -> Reference:
     """Whitening, null and manifest of encoded volumes; ``cohort`` says where their images are, for the null."""
     volumes = [e.volume for e in encoded.volumes]
@@ -166,7 +212,10 @@ def fit(
         Null.empty(),
         np.zeros(0),
     )
-    builder = NullBuilder(reference, describer, settings.seed, progress)
+    if make_builder is None:
+        builder = NullBuilder(reference, describer, settings.seed, progress)
+    else:
+        builder = make_builder(reference)
     moments = builder.moments()
     reference.whitenings = {c: Whitening.fit(whole, describer.shrinkage[c]) for c, whole in moments.items()}
     card = PowerCard.named(settings.power, describer, settings.seed)

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,14 @@ from memorization_index.checking_commands import add_sign, add_verify
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.commands import add_commands
 from memorization_index.growing_commands import add_extend, add_merge, tell_reference
-from memorization_index.progress import JsonProgress, PlainProgress, Progress, RichProgress, Stopped
+from memorization_index.progress import (
+    JsonProgress,
+    PlainProgress,
+    Progress,
+    RichProgress,
+    Stopped,
+    stop_when_stdin_closes,
+)
 
 if TYPE_CHECKING:
     from memorization_index.gate import Gate
@@ -44,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     progress = _progress(options)
     if getattr(options, "watch_stdin", False):
-        _stop_when_stdin_closes(progress)
+        stop_when_stdin_closes(progress, STOPPED)
     if isinstance(progress, JsonProgress):
         progress.event("start", command=options.command, version=__version__, pid=os.getpid())
     command: Callable[[argparse.Namespace, Progress], int] = options.run
@@ -88,25 +94,6 @@ def _progress(options: argparse.Namespace) -> Progress:
         except ImportError:  # rich is not among what Slicer brings
             return PlainProgress()
     return PlainProgress()
-
-
-def _stop_when_stdin_closes(progress: Progress) -> None:
-    """End this process when its standard input does, so that no worker outlives the program that started it.
-
-    Work is asked to stop, which leaves nothing half-written; what does not answer within two seconds is ended.
-    """
-
-    descriptor = sys.stdin.fileno()
-
-    def watch() -> None:
-        # Not through sys.stdin, whose lock a thread that waits in it would hold while the interpreter ends.
-        while os.read(descriptor, 4096):
-            pass
-        progress.stop()
-        time.sleep(2)
-        os._exit(STOPPED)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -185,6 +172,7 @@ def _add_build(commands: Any) -> None:
         default="none",
         help="pictures of slices in REF (default none)",
     )
+    _add_scheduler(build)
     build.add_argument("--seed", type=int, default=0, help="seed of folds and sampling (default 0)")
     _add_common(build)
     build.set_defaults(run=_build)
@@ -210,6 +198,7 @@ def _add_score(commands: Any) -> None:
         default=[],
         help="exit with 3 when a volume meets it: exact, copy, 'altered copy', suspicious, p:0.05, q:0.1, …",
     )
+    _add_scheduler(score)
     score.add_argument(
         "--keep-paths", action="store_true", help="write where files lie into the result (default: their names alone)"
     )
@@ -250,6 +239,15 @@ def _add_report(commands: Any) -> None:
     report.set_defaults(run=_report)
 
 
+def _add_scheduler(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="work on the Dask cluster with this scheduler, such as tcp://host:8786 or its scheduler file "
+        "(needs the extra 'cluster'; see docs/scale.md)",
+    )
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device of a deep encoder: auto, cpu, cuda (default auto)")
     parser.add_argument(
@@ -288,6 +286,7 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         layer_scale=options.layer_scale,
         key=_key_of(options),
         thumbnails=options.thumbnails,
+        scheduler=options.scheduler,
         progress=progress,
     )
     tell_reference(reference, options.out, "build", started, progress)
@@ -334,6 +333,7 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
         device=options.device,
         cache=options.cache,
         key=options.key,
+        scheduler=options.scheduler,
         progress=progress,
     )
     scores.write(options.out, keep_paths=options.keep_paths, key=key)

@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -115,6 +116,11 @@ def _holder(path: Path) -> str:
     except OSError:
         return ""
     return f" (number {number})" if number.isdigit() else ""
+
+
+def beside_file(place: Path) -> Path:
+    """A name beside a file, to write what will be moved there; no other process of any machine takes it."""
+    return place.with_name(f"{place.name}.{uuid.uuid4().hex[:12]}")
 
 
 def sync(place: Path) -> None:

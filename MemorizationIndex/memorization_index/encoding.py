@@ -18,7 +18,7 @@ from memorization_index._version import __version__
 from memorization_index.bundle import write_tensors
 from memorization_index.channels import Describer
 from memorization_index.cohort import Entry, Skipped
-from memorization_index.durable import sync
+from memorization_index.durable import beside_file, sync
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
@@ -86,23 +86,23 @@ def read_slices(entry: Entry, plane: str, building: bool = False) -> tuple[Volum
 
 def encode(entries: Sequence[Entry], plane: str, describer: Describer, workspace: Path, progress: Progress) -> Encoded:
     """Encode the volumes in units that are written to ``workspace`` and taken from there when they exist already."""
-    _prepare(workspace, entries, plane, describer)
+    prepare(workspace, entries, plane, describer, _UNIT_FILES)
     units = [entries[i : i + _UNIT_FILES] for i in range(0, len(entries), _UNIT_FILES)]
     progress.begin("reading and describing", len(entries), "volumes")
     encoded = Encoded([], {}, [])
     paths = [workspace / f"unit-{number:06d}.safetensors" for number in range(len(units))]
     for path, unit in zip(paths, units, strict=True):
-        if _is_whole(path):
+        if is_whole(path):
             progress.advance(len(unit))
         else:
-            _encode_unit(unit, plane, describer, path, progress)
-        _collect(path, encoded, progress)
+            encode_unit(unit, plane, describer, path, progress)
+        collect(path, encoded, progress)
     for channel in describer.dimensions if encoded.volumes else ():
-        encoded.features[channel] = written_shards(workspace, channel, _parts(paths, channel))
+        encoded.features[channel] = written_shards(workspace, channel, parts_of(paths, channel))
     return encoded
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
     """Whether a finished unit is there; one that a crash of the machine cut short does not count."""
     from safetensors import SafetensorError, safe_open
 
@@ -115,19 +115,23 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _prepare(workspace: Path, entries: Sequence[Entry], plane: str, describer: Describer) -> None:
-    """Keep the workspace of an interrupted build of the same files and settings; empty any other."""
+def prepare(workspace: Path, entries: Sequence[Entry], plane: str, describer: Describer, unit_files: int) -> Path:
+    """Keep the workspace of an interrupted build of the same files and settings; empty any other. Returns the plan."""
     files = [(e.name, e.subject, [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in e.files]) for e in entries]
-    plan = hashlib.sha256(json.dumps([__version__, plane, describer.fingerprint, files]).encode()).hexdigest()
+    what = [__version__, plane, describer.fingerprint, unit_files, files]
+    plan = hashlib.sha256(json.dumps(what).encode()).hexdigest()
     path = workspace / _PLAN
     if path.exists() and path.read_text(encoding="utf-8") == plan:
-        return
+        return path
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir(parents=True)
     path.write_text(plan, encoding="utf-8")
+    return path
 
 
-def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: Path, progress: Progress) -> None:
+def encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: Path, progress: Progress) -> None:
+    """Read and describe some volumes, and write what came of it to ``path`` in one step."""
+
     def encode_one(entry: Entry) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         try:
             volume, stack = read_slices(entry, plane, building=True)
@@ -142,13 +146,14 @@ def _encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: 
 
     results = in_threads(encode_one, unit)
     tensors = {f"{i}.{name}": array for i, (_, arrays) in enumerate(results) for name, array in arrays.items()}
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside = beside_file(path)
     write_tensors(beside, tensors or {"none": np.zeros(1)}, {"records": json.dumps([record for record, _ in results])})
     sync(beside)
     os.replace(beside, path)
 
 
-def _collect(path: Path, encoded: Encoded, progress: Progress) -> None:
+def collect(path: Path, encoded: Encoded, progress: Progress) -> None:
+    """Add the volumes of a finished unit, without their features."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as unit:
@@ -162,7 +167,7 @@ def _collect(path: Path, encoded: Encoded, progress: Progress) -> None:
             encoded.volumes.append(EncodedVolume(volume, numbers, volume.total - len(numbers)))
 
 
-def _parts(paths: Sequence[Path], channel: str) -> Iterator[NDArray[np.float16]]:
+def parts_of(paths: Sequence[Path], channel: str) -> Iterator[NDArray[np.float16]]:
     """Features of one channel, volume by volume, of finished units."""
     from safetensors import safe_open
 
@@ -173,11 +178,16 @@ def _parts(paths: Sequence[Path], channel: str) -> Iterator[NDArray[np.float16]]
                     yield unit.get_tensor(f"{i}.{channel}")
 
 
+def shard_path(folder: Path, channel: str, number: int) -> Path:
+    """The file of one shard of a channel's features."""
+    return folder / f"features-{channel}-{number:05d}.npy"
+
+
 def written_shards(folder: Path, channel: str, parts: Iterable[NDArray[np.float16]]) -> list[NDArray[np.float16]]:
     """Write parts ``(n_i, D)`` to files of a folder, one after the other, and map these into memory."""
     paths = []
     for number, shard in enumerate(shards(parts)):
-        paths.append(folder / f"features-{channel}-{number:05d}.npy")
+        paths.append(shard_path(folder, channel, number))
         np.save(paths[-1], shard, allow_pickle=False)
     return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
 
@@ -207,6 +217,21 @@ def _acquisition_plane(entry: Entry) -> str | None:
     return volume.acquisition_plane or "axial"
 
 
+def shard_ends(lengths: Sequence[int], row_bytes: int) -> list[int]:
+    """How parts of these lengths are joined to shards: where each shard ends, as a number of parts."""
+    ends, rows = [], 0
+    for number, length in enumerate(lengths, 1):
+        rows += length
+        if _fills(rows, row_bytes) or number == len(lengths):
+            ends.append(number)
+            rows = 0
+    return ends
+
+
+def _fills(rows: int, row_bytes: int) -> bool:
+    return rows >= _SHARD_ROWS or rows * row_bytes >= _SHARD_BYTES
+
+
 def shards(parts: Iterable[NDArray[np.float16]]) -> Iterator[NDArray[np.float16]]:
     """Join parts ``(n_i, D)`` into arrays of about 65,536 rows."""
     held: list[NDArray[np.float16]] = []
@@ -214,7 +239,7 @@ def shards(parts: Iterable[NDArray[np.float16]]) -> Iterator[NDArray[np.float16]
     for part in parts:
         held.append(part)
         rows += len(part)
-        if rows >= _SHARD_ROWS or rows * part.shape[1] * part.itemsize >= _SHARD_BYTES:
+        if _fills(rows, part.shape[1] * part.itemsize):
             yield np.concatenate(held)
             held, rows = [], 0
     if held:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -183,3 +184,23 @@ class JsonProgress(Progress):
     def _print(line: str) -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+def stop_when_stdin_closes(progress: Progress, code: int) -> None:
+    """End this process when its standard input does, so that no worker outlives the program that started it.
+
+    Work is asked to stop, which leaves nothing half-written; what does not answer within two seconds is
+    ended with this exit code.
+    """
+
+    descriptor = sys.stdin.fileno()
+
+    def watch() -> None:
+        # Not through sys.stdin, whose lock a thread that waits in it would hold while the interpreter ends.
+        while os.read(descriptor, 4096):
+            pass
+        progress.stop()
+        time.sleep(2)
+        os._exit(code)
+
+    threading.Thread(target=watch, daemon=True).start()

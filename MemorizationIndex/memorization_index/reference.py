@@ -88,6 +88,7 @@ class Reference:
         layer_scale: LayerScale = "refuse",
         key: str | Path | None = None,
         thumbnails: str = "none",
+        scheduler: str | None = None,
         progress: Progress | None = None,
     ) -> Reference:
         """Fit a training set; see :func:`memorization_index.building.build`."""
@@ -110,6 +111,7 @@ class Reference:
             layer_scale,
             key,
             thumbnails,
+            scheduler,
         )
         return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
 
@@ -140,6 +142,7 @@ class Reference:
         device: str = "auto",
         cache: str | Path | None = None,
         key: str | Path | None = None,
+        scheduler: str | None = None,
         progress: Progress | None = None,
     ) -> Scores:
         """Score query volumes against this reference; see :func:`memorization_index.scoring.score`."""
@@ -147,7 +150,7 @@ class Reference:
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
         root, weights, key = (None if path is None else Path(path) for path in (training_root, weights, key))
-        return score(self, listed, Options(root, weights, device, cache, key), progress)
+        return score(self, listed, Options(root, weights, device, cache, key, scheduler), progress)
 
     def extend(
         self,

@@ -54,7 +54,7 @@ class Options:
     ``training_root``: where the training volumes are now, if they were moved; ``weights``: the encoder's, if not where
     they were last used; ``device``: of a deep encoder; ``cache``: folder that keeps a deep encoder's features, None for
     the user's cache, or ``off``; ``key``: of a pseudonymized reference, to find its training volumes below
-    ``training_root`` again.
+    ``training_root`` again; ``scheduler``: of the Dask cluster that works (see :mod:`.cluster`), None for this machine.
     """
 
     training_root: Path | None = None
@@ -62,6 +62,7 @@ class Options:
     device: str = "auto"
     cache: str | Path | None = None
     key: Path | None = None
+    scheduler: str | None = None
 
 
 def score(
@@ -81,6 +82,10 @@ def score(
     failed = list(cohort.skipped)
     only_images = bool(cohort.entries) and all(looks_flat(entry.files) for entry in cohort.entries)
     plane = IMAGE_PLANE if only_images else reference.plane
+    if options is not None and options.scheduler is not None:
+        from memorization_index.cluster_scoring import score_there
+
+        return score_there(reference, cohort.entries, plane, failed, options, progress)
 
     read: list[InputFile] = []
 
