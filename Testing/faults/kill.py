@@ -129,14 +129,16 @@ def main() -> int:
     encoding._UNIT_FILES = 1  # several units in a training set that is quick to build
     folder = options.out.absolute()
     common(folder)
-    record = {
-        "command": "python Testing/faults/kill.py " + " ".join(sys.argv[1:]),
-        "seed": options.seed,
-        "scenarios": {},
-    }
+    done = folder / "kill.json"
+    record: dict = json.loads(done.read_text()) if done.exists() else {}
+    if record.get("seed") != options.seed:
+        command_line = "python Testing/faults/kill.py " + " ".join(sys.argv[1:])
+        record = {"command": command_line, "seed": options.seed, "scenarios": {}}
     for name in options.scenarios.split(";"):
+        if name in record["scenarios"]:  # of a run that was stopped
+            continue
         record["scenarios"][name] = torment(SCENARIOS[name], folder / "stage", options.kills, options.seed)
-        (folder / "kill.json").write_text(json.dumps(record, indent=1) + "\n")
+        done.write_text(json.dumps(record, indent=1) + "\n")
         print(name, json.dumps(record["scenarios"][name]), flush=True)
     return sum(len(entry["findings"]) for entry in record["scenarios"].values())
 

@@ -212,6 +212,46 @@ def test_says_where_p_is_not_calibrated(result: SimpleNamespace) -> None:
         assert said in " ".join(Page(report(scores)).text.split())
 
 
+def test_says_which_verdicts_rest_on_p_alone(result: SimpleNamespace) -> None:
+    """Copies whose matches were verified need no such sentence; the same verdicts without verified matches do."""
+    scores = Scores.read(result.folder)
+    assert "rest on p alone" not in report(scores)
+    judged = np.isin(scores.volumes["verdict"], ("copy", "suspicious"))
+    one = scores.slices["volume"] == scores.volumes["volume"][judged][0]
+    scores.slices["match_class"][one] = "novel"
+    said = " ".join(Page(report(scores)).text.split())
+    expected = f"For 1 of the {judged.sum()} no training scan was verified to be in the image: this verdict rests on p"
+    assert expected in said
+    scores.slices["match_class"][:] = "novel"
+    said = " ".join(Page(report(scores)).text.split())
+    assert f"For {judged.sum()} of the {judged.sum()} no training scan was verified" in said
+    assert "these verdicts rest on p alone" in said
+
+
+def test_flagged_images_without_evidence_are_explained(result: SimpleNamespace) -> None:
+    scores = Scores.read(result.folder)
+    flagged = np.flatnonzero(scores.volumes["n_flagged"] > 0)
+    before = int((scores.volumes["verdict"][flagged] == "no evidence").sum())
+    scores.volumes["verdict"][flagged[scores.volumes["verdict"][flagged] != "no evidence"][:1]] = "no evidence"
+    said = " ".join(Page(report(scores)).text.split())
+    assert f"{before + 1} of them with the verdict no evidence" in said
+
+
+def test_charts_have_a_legend_with_their_own_marks(result: SimpleNamespace) -> None:
+    legend = re.search(r'<p class="legend">.*?</p>', result.source, re.S).group()
+    shown = re.findall(r'd="M[\d.]+ [\d.]+(l4.5 4.5[^"]*)" fill="(#\w+)"', legend)
+    assert len(shown) == 2, "exact or copy, and altered copy or by p"
+    charts = "".join(sections(result.source).values())
+    used = set(re.findall(r'd="M[\d.]+ [\d.]+(l4.5 4.5[^"]*)" fill="(#\w+)"', charts))
+    assert used
+    assert used <= set(shown)
+    assert set(re.findall(r'<circle [^>]*r="2" fill="(#\w+)"', charts)) <= set(
+        re.findall(r'r="2" fill="(#\w+)"', legend)
+    )
+    assert "flagged: exact or copy" in legend
+    assert "not flagged" in legend
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # The reader's decisions
 

@@ -41,7 +41,7 @@ def report(scores: Scores, decisions: Sequence[Decision] = ()) -> str:
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width"><title>Copy evidence</title><style>{STYLE}</style></head><body>\n'
         f'<a class="skip" href="#worklist">Skip to the worklist</a><main>\n<h1>Copy evidence in synthetic MRI</h1>\n'
-        f'{headline(run)}\n<nav aria-label="Contents"><ul>{contents}</ul></nav>\n{body}\n</main></body></html>\n'
+        f'{headline(scores)}\n<nav aria-label="Contents"><ul>{contents}</ul></nav>\n{body}\n</main></body></html>\n'
     )
 
 

@@ -93,10 +93,29 @@ def trajectory_chart(volume: str, match_volume: str, own: Columns) -> str:
     return axes.drawn(f"{volume}: {under} of {match_volume}", under, "".join(parts))
 
 
+def legend() -> str:
+    """What the marks of both charts mean."""
+    marks = (
+        ("exact", "diamond", "flagged: exact or copy"),
+        ("altered copy", "diamond", "flagged: altered copy, or by p alone"),
+        ("", "dot", "not flagged"),
+    )
+    said = " ".join(
+        f'<span><svg viewBox="0 0 12 12" role="img" aria-label="{shape}">'
+        f"{_mark(6, 6, match_class, shape == 'diamond')}</svg> "
+        f"{text(meaning)}</span>"
+        for match_class, shape, meaning in marks
+    )
+    return f'<p class="legend">In the charts each mark is a slice: {said}</p>'
+
+
 def _point(axes: _Axes, x: float, y: float, match_class: str, flagged: bool) -> str:
+    return _mark(axes.x(float(x)), axes.y(float(y)), match_class, flagged)
+
+
+def _mark(cx: float, cy: float, match_class: str, flagged: bool) -> str:
     """Flagged slices are larger, and diamonds: they differ by more than color."""
     color = CLASS_COLORS.get(match_class, "#e69f00" if flagged else PLAIN_COLOR)
-    cx, cy = axes.x(float(x)), axes.y(float(y))
     if not flagged:
         return f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="2" fill="{color}"/>'
     return f'<path d="M{cx:.1f} {cy - 4.5:.1f}l4.5 4.5-4.5 4.5-4.5-4.5z" fill="{color}"/>'

@@ -37,6 +37,8 @@ figure img { width: 13rem; height: 13rem; image-rendering: pixelated; background
 figcaption, .note { font-size: .85rem; color: #444; overflow-wrap: anywhere; }
 .match { border-top: 1px solid #ddd; padding: .5rem 0; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; }
+.legend span { margin-left: .8rem; white-space: nowrap; }
+.legend svg { display: inline-block; width: .8rem; vertical-align: -.1em; }
 svg { display: block; width: 100%; max-width: 34rem; height: auto; }
 @page { size: A4; margin: 15mm 12mm; @bottom-right { content: counter(page) " / " counter(pages); font-size: 8pt; } }
 @media print {

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.pictures import SHOWN, shown_volumes
-from memorization_index.report.charts import Columns, score_chart, trajectory_chart
+from memorization_index.report.charts import Columns, legend, score_chart, trajectory_chart
 from memorization_index.report.decisions import Decision, decisions_table, of_volume
 from memorization_index.report.markup import figure, number, plural, tag, text
+from memorization_index.verdicts import FLAG_P
 
 if TYPE_CHECKING:
     from memorization_index.scores import Scores
@@ -38,11 +39,17 @@ def matches(scores: Scores, decisions: Sequence[Decision], anchors: Mapping[str,
         if flagged
         else "No slice is flagged; these are the strongest matches"
     )
+    unproven = int(((scores.volumes["n_flagged"] > 0) & (scores.volumes["verdict"] == "no evidence")).sum())
+    if unproven:
+        said += (
+            f", {unproven} of them with the verdict no evidence (among new people's scans, too, about one slice in "
+            f"{1 / FLAG_P:.0f} is flagged)"
+        )
     if flagged > SHOWN:
         said += f", of which the worst {SHOWN} are shown; the tables have all"
     return (
         f"<p>{said}. Each is shown by its strongest slice, beside the training slice that it matches (moved onto it), "
-        f"their difference, and where the two agree in fine detail (orange).</p>" + "\n".join(parts)
+        f"their difference, and where the two agree in fine detail (orange).</p>" + legend() + "\n".join(parts)
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from memorization_index.pictures import worst_first
 from memorization_index.report.decisions import Decision
 from memorization_index.report.markup import VERDICT_COLORS, number, plural, table, tag, text
@@ -12,6 +14,8 @@ from memorization_index.report.markup import VERDICT_COLORS, number, plural, tab
 if TYPE_CHECKING:
     from memorization_index.scores import Scores
 
+#: Classes of slices whose match was aligned and compared in fine detail, and held.
+VERIFIED = ("exact", "copy", "altered copy", "same anatomy")
 #: Rows of the worklist; the tables have all.
 LISTED = 500
 
@@ -39,12 +43,30 @@ def verdict_sentence(run: dict[str, Any]) -> str:
     return said
 
 
-def headline(run: dict[str, Any]) -> str:
-    """The sentence, on the color of the worst verdict."""
+def rests_on_p(scores: Scores) -> str:
+    """A sentence where verdicts rest on p alone: in no slice of such an image was a match verified; else nothing."""
+    slices, volumes = scores.slices, scores.volumes
+    verified = {str(name) for name in slices["volume"][np.isin(slices["match_class"], VERIFIED)]}
+    judged = [str(name) for name in volumes["volume"][np.isin(volumes["verdict"], ("copy", "suspicious"))]]
+    alone = sum(name not in verified for name in judged)
+    if not alone:
+        return ""
+    rest = "this verdict rests" if alone == 1 else "these verdicts rest"
+    return (
+        f"For {alone} of the {len(judged)} no training scan was verified to be in the image: {rest} on p alone, "
+        f"that is, on how much closer it comes to the training set than new people's scans do."
+    )
+
+
+def headline(scores: Scores) -> str:
+    """The sentence, on the color of the worst verdict, and what it rests on."""
+    run = scores.run
     worst = next((v for v in VERDICT_COLORS if run["verdicts"].get(v)), "no evidence")
+    basis = rests_on_p(scores)
+    basis = f"<p>{text(basis)}</p>" if basis else ""
     return (
         f'<p class="sentence" style="border-color:{VERDICT_COLORS[worst]}">{text(verdict_sentence(run))}</p>'
-        f"<p>An image that is not flagged is not proven novel; see what was measured under "
+        f"{basis}<p>An image that is not flagged is not proven novel; see what was measured under "
         f'<a href="#limits">limits</a>.</p>'
     )
 
