@@ -16,6 +16,7 @@ from memorization_index.bundle import SCHEMA, check_place, is_reference
 from memorization_index.calibration import MINIMUM_SUBJECTS, Null
 from memorization_index.channels import Describer, make_describer
 from memorization_index.cluster import Cluster, connected
+from memorization_index.clustered import CLUSTERED_FROM, Cells
 from memorization_index.cohort import Cohort, Skipped, find_volumes
 from memorization_index.durable import exclusive
 from memorization_index.encoding import Encoded, chosen_plane, encode, read_slices
@@ -218,6 +219,8 @@ def fit(
         builder = make_builder(reference)
     moments = builder.moments()
     reference.whitenings = {c: Whitening.fit(whole, describer.shrinkage[c]) for c, whole in moments.items()}
+    if len(slice_volume) >= CLUSTERED_FROM:
+        reference.cells = {c: Cells.of(p, reference.whitenings[c]) for c, p in reference.features.items()}
     card = PowerCard.named(settings.power, describer, settings.seed)
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries}, card)
     reference.null, reference.null_ncc = result.null, np.array([m.ncc for m in result.matches])

@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index import encoding
+from memorization_index.bundle import write_tensors
 from memorization_index.calibration import Null
 from memorization_index.channels import Describer, make_describer
 from memorization_index.cluster import Cluster, seen
+from memorization_index.clustered import read_cells
 from memorization_index.cohort import Entry
 from memorization_index.durable import beside_file
 from memorization_index.encoding import Encoded
@@ -191,6 +193,8 @@ class ClusterNullBuilder(NullBuilder):
     def _parts(
         self, chosen: Sequence[int], entries: dict[str, Entry], moments: dict[str, Moments], card: PowerCard
     ) -> list[NullPart]:
+        for channel, cells in self.reference.cells.items():
+            write_tensors(_cells_path(self._workspace, channel), cells.tensors)
         absolute = {name: _absolute(entry) for name, entry in entries.items()}
         work = list(self.work(chosen, absolute, card))
         found: dict[int, list[NullPart]] = {}
@@ -209,6 +213,10 @@ class ClusterNullBuilder(NullBuilder):
             found[number] = pairs
             self.progress.advance(len(pairs))
         return [pair for number in range(len(parts)) for pair in found[number]]
+
+
+def _cells_path(workspace: Path, channel: str) -> Path:
+    return workspace / f"cells-{channel}.safetensors"
 
 
 def _shard_moments(file: Path) -> Moments:
@@ -246,6 +254,9 @@ def _fold(workspace: Path, recipe: Recipe, power: str, work: FoldWork) -> list[N
             c: Moments(int(stored[f"{c}.count"]), stored[f"{c}.mean"], stored[f"{c}.second"])
             for c in builder.reference.features
         }
+    if not builder.reference.cells:
+        stored_cells = {c: _cells_path(workspace, c) for c in builder.reference.features}
+        builder.reference.cells = {c: read_cells(path) for c, path in stored_cells.items() if path.exists()}
     return builder.fold_parts(work.fold, work.chosen, moments, card, work.planted)
 
 

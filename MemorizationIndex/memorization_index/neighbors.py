@@ -41,6 +41,10 @@ class Index:
         self.vectors = np.ascontiguousarray(vectors, np.float32)
         self._faiss: Any = _faiss_index(self.vectors) if len(self.vectors) >= FAISS_FROM else None
 
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors of rows."""
+        return self.vectors[rows]
+
     def search(self, queries: NDArray[np.float32], count: int, excluded: NDArray[np.bool_] | None = None) -> Nearest:
         """Nearest distinct rows of queries ``(n, V, d)``; rows where ``excluded`` ``(N,)`` is true are left out."""
         if self._faiss is not None and excluded is None:

@@ -16,10 +16,9 @@ from memorization_index.cohort import Entry
 from memorization_index.combining import CommonScale
 from memorization_index.encoding import read_slices
 from memorization_index.matching import Match, in_order
-from memorization_index.neighbors import Index
 from memorization_index.power import Planted, PowerCard
 from memorization_index.progress import Progress
-from memorization_index.reference import Reference, blocks, whitened
+from memorization_index.reference import Reference, blocks
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, verify
@@ -148,7 +147,7 @@ class NullBuilder:
             c: Whitening.fit(whole - self._fold_moments(c, fold), self.describer.shrinkage[c])
             for c, whole in moments.items()
         }
-        banks = {c: Index(whitened(p, whitenings[c])) for c, p in self.reference.features.items()}
+        banks = {c: self.reference.bank(c, whitening) for c, whitening in whitenings.items()}
         retriever = Retriever(whitenings, banks)
         parts = []
         for volume, entry in chosen:

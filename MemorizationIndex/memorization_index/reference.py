@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,13 @@ from memorization_index.bundle import (
     write_tensors,
 )
 from memorization_index.calibration import Null
+from memorization_index.clustered import Cells, ClusteredIndex, read_cells
 from memorization_index.combining import CommonScale
 from memorization_index.durable import exclusive
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.neighbors import Index
 from memorization_index.retrieval import Retriever
+from memorization_index.shards import Shards, released, row_blocks
 from memorization_index.verdicts import Thresholds
 from memorization_index.verification import TrainingVolume
 from memorization_index.whitening import Whitening
@@ -52,7 +54,8 @@ class Reference:
 
     ``slice_volume`` and ``slice_number`` ``(N,)`` say which slice of which volume each row of ``features[channel]``
     ``(N, D)`` (float16, memory-mapped) is; ``slice_position`` is its relative position in [0, 1]. ``thumbnails`` ``(N,
-    64, 64)`` are small pictures of the slices, where they were asked for.
+    64, 64)`` are small pictures of the slices, where they were asked for. ``cells`` are what a large training set is
+    searched through, by channel.
     """
 
     manifest: dict[str, Any]
@@ -65,6 +68,7 @@ class Reference:
     null_ncc: NDArray[np.float64]
     folder: Path | None = None
     thumbnails: NDArray[np.uint8] | None = None
+    cells: dict[str, Cells] = field(default_factory=dict)
     _retriever: Retriever | None = None
 
     @classmethod
@@ -210,11 +214,18 @@ class Reference:
     def retriever(self) -> Retriever:
         """Whitening and index of every channel (made at first use)."""
         if self._retriever is None:
-            banks = {c: Index(whitened(shards, self.whitenings[c])) for c, shards in self.features.items()}
+            banks = {c: self.bank(c, whitening) for c, whitening in self.whitenings.items()}
             calibration = self.manifest["calibration"]
             scale = CommonScale(calibration["knots"], calibration["common_channel"])
             self._retriever = Retriever(self.whitenings, banks, scale)
         return self._retriever
+
+    def bank(self, channel: str, whitening: Whitening) -> Index | ClusteredIndex:
+        """All training slices of a channel, to be searched as this whitening shows them."""
+        shards = self.features[channel]
+        if channel in self.cells:
+            return ClusteredIndex(self.cells[channel], shards, whitening)
+        return Index(whitened(shards, whitening))
 
     @property
     def slice_position(self) -> NDArray[np.float64]:
@@ -255,29 +266,26 @@ class Reference:
         self.folder = folder
 
     def _write(self, folder: Path) -> None:
+        counts = np.bincount(self.slice_volume, minlength=len(self.volumes)).tolist()
         rows = [
-            [
-                v.name,
-                v.subject,
-                v.files[0] if v.files else "",
-                v.fingerprint,
-                v.total,
-                int((self.slice_volume == i).sum()),
-            ]
-            for i, v in enumerate(self.volumes)
+            [v.name, v.subject, v.files[0] if v.files else "", v.fingerprint, v.total, count]
+            for v, count in zip(self.volumes, counts, strict=True)
         ]
         write_csv(folder / "volumes.csv", ["volume", "subject", "path", "fingerprint", "total", "slices"], rows)
         files = [[i, path] for i, v in enumerate(self.volumes) for path in v.files]
         write_csv(folder / "files.csv", ["volume_row", "path"], files)
         positions = self.slice_position
-        slices = [
+        slices = (
             [int(v), int(n), f"{p:.6f}"]
             for v, n, p in zip(self.slice_volume, self.slice_number, positions, strict=True)
-        ]
+        )
         write_csv(folder / "slices.csv", ["volume_row", "slice", "position"], slices)
         for channel, shards in self.features.items():
             for i, shard in enumerate(shards):
                 np.save(folder / f"features-{channel}-{i:05d}.npy", shard, allow_pickle=False)
+            released(shards)
+        for channel, cells in self.cells.items():
+            write_tensors(folder / f"cells-{channel}.safetensors", cells.tensors)
         if self.thumbnails is not None:
             np.save(folder / THUMBNAILS, self.thumbnails, allow_pickle=False)
         tensors = {}
@@ -297,16 +305,9 @@ class Reference:
         )
 
 
-def blocks(
-    shards: Sequence[NDArray[np.float16]], chosen: NDArray[np.bool_] | None = None
-) -> Iterator[NDArray[np.float16]]:
+def blocks(shards: Shards, chosen: NDArray[np.bool_] | None = None) -> Iterator[NDArray[np.float16]]:
     """Stored features in order, some rows at a time; only rows that are ``chosen`` ``(N,)``, if given."""
-    start = 0
-    for shard in shards:
-        own = np.arange(len(shard)) if chosen is None else np.flatnonzero(chosen[start : start + len(shard)])
-        for first in range(0, max(len(own), 1), _BLOCK_ROWS):
-            yield shard[own[first : first + _BLOCK_ROWS]]
-        start += len(shard)
+    return row_blocks(shards, _BLOCK_ROWS, chosen)
 
 
 def whitened(shards: Sequence[NDArray[np.float16]], whitening: Whitening) -> NDArray[np.float32]:
@@ -345,6 +346,12 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
             raise ValueError(f"channel {channel} has features of shape {shape} for {len(table)} slices")
     if len(table) == 0 or not 0 <= table[:, 0].min() <= table[:, 0].max() < len(volumes):
         raise ValueError("slices.csv names volumes that volumes.csv does not have")
+    cells = {}
+    for channel in features:
+        if f"cells-{channel}.safetensors" in manifest["files"]:
+            cells[channel] = read_cells(folder / f"cells-{channel}.safetensors")
+            if not np.array_equal(np.sort(cells[channel].rows), np.arange(len(table))):
+                raise ValueError(f"the cells of channel {channel} do not hold {len(table)} slices once each")
     thumbnails = None
     if THUMBNAILS in manifest["files"]:
         thumbnails = np.load(folder / THUMBNAILS, mmap_mode="r", allow_pickle=False)
@@ -363,4 +370,5 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
         null["ncc"],
         folder,
         thumbnails,
+        cells,
     )

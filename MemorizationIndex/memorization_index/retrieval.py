@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from memorization_index import layout
 from memorization_index.channels import LAYOUT, Describer
+from memorization_index.clustered import ClusteredIndex
 from memorization_index.combining import CommonScale
 from memorization_index.matching import Item, in_order
 from memorization_index.neighbors import Index, Nearest
@@ -56,7 +57,7 @@ class Retriever:
     def __init__(
         self,
         whitenings: Mapping[str, Whitening],
-        banks: Mapping[str, Index],
+        banks: Mapping[str, Index | ClusteredIndex],
         scale: CommonScale | None = None,
     ) -> None:
         self.whitenings, self.banks = whitenings, banks
@@ -88,11 +89,11 @@ class Retriever:
 
     def _in_parts(self, queries: NDArray[np.float32], nearest: Nearest) -> Nearest:
         """The same candidates ordered by how well parts of them agree, each under the view that it was found under."""
-        bank = self.banks[LAYOUT].vectors
+        bank = self.banks[LAYOUT]
         similarity = np.full(nearest.row.shape, -1, np.float32)
         for i, (rows, views) in enumerate(zip(nearest.row, nearest.view, strict=True)):
             known = rows >= 0
-            similarity[i, known] = layout.part_similarity(queries[i, views[known]], bank[rows[known]])
+            similarity[i, known] = layout.part_similarity(queries[i, views[known]], bank.vectors_of(rows[known]))
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :CANDIDATES]
         rows, views = np.take_along_axis(nearest.row, order, 1), np.take_along_axis(nearest.view, order, 1)
         return Nearest(np.take_along_axis(similarity, order, 1), rows, views)
