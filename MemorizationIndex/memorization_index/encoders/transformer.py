@@ -45,7 +45,10 @@ class Attention(nn.Module):
         """
         n, h, w, c = x.shape
         size = window or max(h, w)
-        qkv, extra = self.qkv(x), self.qkv(padding)
+        qkv = self.qkv(x)
+        if h == w == size:  # one window, which is the whole grid: nothing to cut, to fill or to put together
+            return cast(Tensor, self.proj(self._attend(qkv.reshape(n, h * w, 3 * c), None, 0).reshape(n, h, w, c)))
+        extra = self.qkv(padding)
         attended = x.new_empty(n, h, w, c)
         for rows, height in spans(h, size):
             for columns, width in spans(w, size):
@@ -56,11 +59,11 @@ class Attention(nn.Module):
                 part.copy_(join(result, part.shape[1], part.shape[2], height, width))
         return cast(Tensor, self.proj(attended))
 
-    def _attend(self, qkv: Tensor, extra: Tensor, count: int) -> Tensor:
+    def _attend(self, qkv: Tensor, extra: Tensor | None, count: int) -> Tensor:
         """Attend among tokens ``(n, t, 3C)`` and to ``count`` copies of one more, ``(3C,)``; result ``(n, t, C)``."""
         n, t, width = qkv.shape
         bias = None
-        if count:
+        if extra is not None and count:
             qkv = torch.cat((qkv, extra.expand(n, 1, width)), 1)
             bias = qkv.new_zeros(1, 1, 1, t + 1)
             bias[..., t] = math.log(count)
