@@ -298,7 +298,10 @@ def _read_npy(path: Path) -> Volume:
         )
     if header.kind.kind == "c":
         raise MemorizationIndexError(f"{path}: holds complex numbers; expected magnitudes, so save their absolute.")
-    voxels = _floats(header.array().reshape(shape[1:] if len(shape) == 3 and shape[0] == 1 else shape))
+    mapped = header.array().reshape(shape[1:] if len(shape) == 3 and shape[0] == 1 else shape)
+    voxels = np.array(
+        mapped, np.float32, order="C"
+    )  # a copy: what is mapped changes with the file, or ends the process
     return Volume(voxels if voxels.ndim == 3 else voxels[None], (1.0, 1.0, 1.0), is_image=voxels.ndim == 2)
 
 

@@ -28,7 +28,7 @@ from memorization_index.volumes import read_volume
 #: Commands that are tried; all of ``kill.py``.
 COMMANDS = kill.SCENARIOS
 #: Bytes that a disk is larger than what stands on it, or that a file may have.
-SIZES = (4096, 65536, 262144)
+SIZES = (4_096, 65_536, 262_144, 2_097_152)
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
 
 
@@ -41,16 +41,21 @@ def main() -> int:
     kill.encoding._UNIT_FILES = 1
     folder = options.out.absolute()
     kill.common(folder)
+    done = folder / "places.json"
     record: dict = {"command": "python Testing/faults/places.py " + " ".join(sys.argv[1:]), "cases": {}}
+    if done.exists():  # of a run that was stopped
+        record = json.loads(done.read_text())
     cases: dict[str, Callable[[], dict]] = {
-        "full disk": lambda: full_disk(folder),
-        "target that may not be written": lambda: read_only(folder),
-        "two commands for one folder": lambda: two_writers(folder, options.rounds),
         "file rewritten while it is read": lambda: changing_file(folder, options.readings),
+        "two commands for one folder": lambda: two_writers(folder, options.rounds),
+        "target that may not be written": lambda: read_only(folder),
+        "full disk": lambda: full_disk(folder),
     }
     for name, case in cases.items():
+        if name in record["cases"]:
+            continue
         record["cases"][name] = case()
-        (folder / "places.json").write_text(json.dumps(record, indent=1) + "\n")
+        done.write_text(json.dumps(record, indent=1) + "\n")
         print(name, json.dumps(record["cases"][name]), flush=True)
     return sum(len(case["findings"]) for case in record["cases"].values())
 
@@ -220,7 +225,10 @@ while True:
 
 
 def changing_file(folder: Path, readings: int) -> dict:
-    """A file that another program rewrites all the time is read as one of its versions, or skipped."""
+    """A file that another program rewrites all the time is read as it was at one moment, or skipped.
+
+    Where the other program pauses in the middle, half of each version is what the file holds: no reader can know.
+    """
     seen: Counter[str] = Counter()
     findings: list[str] = []
     for suffix in (".nii", ".nrrd", ".npy"):
@@ -234,6 +242,7 @@ def changing_file(folder: Path, readings: int) -> dict:
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, shared, *paths])
         try:
             for _ in range(readings):
+                before = stored(shared)
                 try:
                     read = read_volume(shared).voxels
                 except MemorizationIndexError as error:
@@ -241,14 +250,24 @@ def changing_file(folder: Path, readings: int) -> dict:
                     if "changed while it was read" not in str(error):
                         findings.append(f"{suffix}: {error}")
                     continue
-                whole = any(np.array_equal(read, version) for version in known)
-                seen["read whole" if whole else "read in part"] += 1
-                if not whole:
-                    findings.append(f"{suffix}: a mixture of two versions was read")
+                if any(np.array_equal(read, version) for version in known):
+                    seen["read whole"] += 1
+                elif any(np.array_equal(read, held) for held in (before, after := stored(shared))):
+                    seen["half-written at rest, read as it lay there"] += 1
+                elif not np.array_equal(before, after):
+                    seen["changed before and after the reading: cannot be told"] += 1
+                else:
+                    findings.append(f"{suffix}: what was read is nothing that the file held")
         finally:
             writer.kill()
             writer.wait()
     return {"how": "rewritten in place", "runs": sum(seen.values()), "seen": dict(seen), "findings": findings[:20]}
+
+
+def stored(path: Path) -> np.ndarray:
+    """The voxels that an uncompressed file holds at this moment: its last bytes."""
+    size = 2 * int(np.prod(phantoms.SHAPE))
+    return np.frombuffer(path.read_bytes()[-size:], np.int16).reshape(phantoms.SHAPE).astype(np.float32)
 
 
 if __name__ == "__main__":

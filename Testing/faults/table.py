@@ -1,4 +1,4 @@
-"""Markdown tables of what fuzz.py, kill.py and soak.py recorded: ``python Testing/faults/table.py RECORD.json …``."""
+"""Markdown tables of what fuzz.py, kill.py, places.py and soak.py recorded: ``python table.py RECORD.json …``."""
 
 import json
 import sys
@@ -24,12 +24,23 @@ def killed(record: dict) -> list[list[str]]:
     return rows
 
 
+def placed(record: dict) -> list[list[str]]:
+    rows = [["what is wrong", "how", "runs", "seen", "findings"]]
+    for name, case in record["cases"].items():
+        seen = ", ".join(f"{what}: {count}" for what, count in sorted(case["seen"].items()))
+        rows.append([name, case["how"], str(case["runs"]), seen, str(len(case["findings"]))])
+    return rows
+
+
 def soaked(record: dict) -> list[list[str]]:
     rows = [[f"{record['volumes']:,} volumes", "private memory, first tenth → end", "open files", "flat"]]
     for name, stage in record["stages"].items():
         memory = f"{stage['private_mib_first']} → {stage['private_mib_last']} MiB"
         rows.append([name, memory, "–".join(map(str, stage["open_files"])), "yes" if stage["flat"] else "**no**"])
     return rows
+
+
+FORMS = (("targets", fuzzed), ("scenarios", killed), ("cases", placed), ("stages", soaked))
 
 
 def markdown(rows: list[list[str]]) -> str:
@@ -40,7 +51,5 @@ def markdown(rows: list[list[str]]) -> str:
 if __name__ == "__main__":
     for path in map(Path, sys.argv[1:]):
         content = json.loads(path.read_text())
-        form = next(
-            form for key, form in (("targets", fuzzed), ("scenarios", killed), ("stages", soaked)) if key in content
-        )
+        form = next(form for key, form in FORMS if key in content)
         print(f"{markdown(form(content))}\n\nMade by `{content['command']}`.\n")

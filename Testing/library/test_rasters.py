@@ -369,6 +369,17 @@ def test_intensities_that_cannot_be_computed_with(tmp_path: Path) -> None:
     assert "has intensities from" in refusal(phantoms.write(tmp_path / "scan.nii", voxels))
 
 
+def test_npy_that_is_rewritten_after_it_was_read_changes_nothing(tmp_path: Path) -> None:
+    """Single precision needs no conversion, so that a mapped file would show through."""
+    path = tmp_path / "scan.npy"
+    np.save(path, ANATOMY.astype(np.float32))
+    voxels = read_volume(path).voxels
+    with path.open("r+b") as stream:
+        stream.seek(128)
+        stream.write(bytes(ANATOMY.size * 4))
+    np.testing.assert_array_equal(voxels, ANATOMY)
+
+
 def test_axes_of_absurd_length_are_refused_at_once(tmp_path: Path) -> None:
     """ITK works on such a matrix without end (found by Testing/faults/fuzz.py), hence a process that can be ended."""
     path = tmp_path / "scan.mha"
