@@ -250,9 +250,10 @@ def changing_file(folder: Path, readings: int) -> dict:
                     if "changed while it was read" not in str(error):
                         findings.append(f"{suffix}: {error}")
                     continue
+                after = stored(shared)
                 if any(np.array_equal(read, version) for version in known):
                     seen["read whole"] += 1
-                elif any(np.array_equal(read, held) for held in (before, after := stored(shared))):
+                elif np.array_equal(read, before) or np.array_equal(read, after):
                     seen["half-written at rest, read as it lay there"] += 1
                 elif not np.array_equal(before, after):
                     seen["changed before and after the reading: cannot be told"] += 1
