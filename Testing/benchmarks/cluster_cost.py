@@ -1,4 +1,4 @@
-"""What a slice costs on a cluster: ``python Testing/benchmarks/cluster_cost.py [--volumes 6] [--slices 12] [--side 256]``.
+"""What a slice costs on a cluster: ``python Testing/benchmarks/cluster_cost.py [--volumes 6] [--slices 12]``.
 
 Runs the tasks that workers run, one after the other in this process, and prints processor seconds a slice and the bytes
 that stay on disk and that travel. Volumes are made; their pictures are about as large as those of brain scans.
