@@ -57,4 +57,33 @@ class ResultFiles:
         text = self.node.GetText() if self.node else None
         if not text:
             return zipfile.ZipFile(io.BytesIO(b"PK\5\6" + bytes(18)))  # an empty archive
-        return zipfile.ZipFile(io.BytesIO(base64.b64decode(text)))
+        return zipfile.ZipFile(io.BufferedReader(_Decoded(text)))
+
+
+class _Decoded(io.RawIOBase):
+    """A file of the bytes that a base64 text stands for; only what is read is decoded: of a large result, one file."""
+
+    def __init__(self, text):
+        super().__init__()
+        self._text, self._at = text, 0
+        self._size = len(text) // 4 * 3 - text[-2:].count("=")
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(start + offset, 0)
+        return self._at
+
+    def readinto(self, buffer):
+        end = min(self._at + len(buffer), self._size)
+        count = max(end - self._at, 0)
+        first = self._at // 3  # three bytes are four letters
+        content = base64.b64decode(self._text[4 * first : 4 * -(-end // 3)])
+        buffer[:count] = content[self._at - 3 * first :][:count]
+        self._at += count
+        return count
