@@ -53,6 +53,7 @@ class ExaminePanel:
             parameter.trainingFolder,
             parameter.weights,
             parameter.device,
+            keyFile=parameter.keyFile,
             onDone=self._onDone,
         )
 

@@ -54,12 +54,14 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         return parameter.volumeTable, parameter.sliceTable
 
     def startScoring(
-        self, volumes, referenceFolder, trainingFolder=None, weights=None, device="auto", onEvent=None, onFinished=None
-    ):
+        self, volumes, referenceFolder, trainingFolder=None, weights=None, device="auto",
+        onEvent=None, onFinished=None, keyFile=None,
+    ):  # fmt: skip
         """Begin to score; the results are in the scene when ``onFinished("done", "")`` is called.
 
         ``trainingFolder`` is where the training files are now, if not where they were at build time; ``weights`` and
-        ``device`` are of a deep encoder. Volumes that cannot be scored are listed in the volume table, with the reason.
+        ``device`` are of a deep encoder; ``keyFile`` is of a pseudonymized reference. Volumes that cannot
+        be scored are listed in the volume table, with the reason.
         """
         run, queries, writing = self._begin(volumes, referenceFolder, None, onEvent, onFinished)
         training = VolumeWriter(run.folder / "training")
@@ -75,6 +77,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         def command():
             root = given.absolute() if given else run.folder / "training" if trainingNodes else None
             options = [*(["--training-root", root] if root else []), *_encoder(weights, device)]
+            options += ["--key", Path(keyFile).absolute()] if root and _chosen(keyFile) else []
             options += ["--keep-paths"] if _areFiles(volumes) else []  # a chosen row is loaded from its file
             source = _source(volumes, queries)
             return ["score", Path(referenceFolder).absolute(), source, "--out", run.folder / "scores", *options]
@@ -83,7 +86,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             yield from self._showing(run.folder / "scores", volumes, queries)
             parameter = self.getParameterNode()
             parameter.referenceFolder = Path(referenceFolder)
-            parameter.trainingFolder = given or Path()
+            parameter.trainingFolder, parameter.keyFile = given or Path(), _chosen(keyFile) or Path()
             self.results.link(trainingNodes)
 
         run.start(writing, _count(volumes), command, showing)
@@ -113,7 +116,8 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
 
     def trainingVolumes(self):
         """The training volumes of the chosen reference."""
-        return TrainingVolumes(self.getParameterNode().referenceFolder)
+        parameter = self.getParameterNode()
+        return TrainingVolumes(parameter.referenceFolder, _chosen(parameter.keyFile))
 
     def loadMatch(self, volumeNode, trainingFolder=None):
         """Load the training volume that ``volumeNode`` matches, refer to it, and return its node."""
@@ -188,12 +192,14 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         """The path, or None where the user chose none."""
         return _chosen(path)
 
-    @staticmethod
-    def describeReference(folder):
+    @classmethod
+    def describeReference(cls, folder):
         """A reference in one line; what is wrong with the folder where it is none; empty where none is chosen."""
         if not _chosen(folder):
             return ""
         if not Path(folder).exists():
+            if cls.isPartlyBuilt(folder):
+                return _("A build into this folder was stopped; of the same files it goes on where it was.")
             return _("Nothing is there yet: build a reference, or choose another folder.")
         try:
             manifest = read_manifest(Path(folder))

@@ -35,6 +35,7 @@ class Parameter:
     matchWindowLevel: bool = True
     # Advanced
     trainingFolder: Path
+    keyFile: Path
     encoder: Annotated[str, Choice(["spectral", "mri-core"])] = "spectral"
     weights: Path
     device: str = "auto"

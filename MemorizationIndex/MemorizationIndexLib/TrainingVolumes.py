@@ -17,11 +17,13 @@ class TrainingVolumes:
     """Knows which nodes of the scene a reference was built from, and loads those that are not there.
 
     A node is marked with the name that the volume has in the reference and the reference's fingerprint (SHA-256 of its
-    manifest), so that it is used for that reference and no other.
+    manifest), so that it is used for that reference and no other. ``keyFile`` is the key of a pseudonymized reference,
+    if it is not the file beside the reference that ``build --pseudonymize`` writes.
     """
 
-    def __init__(self, referenceFolder):
+    def __init__(self, referenceFolder, keyFile=None):
         self.folder = Path(referenceFolder)
+        self.key = Path(keyFile) if keyFile else self.folder.with_name(self.folder.name + ".key")
 
     def mark(self, nodes):
         """Mark ``nodes`` (``{name in the reference: node}``) as the training volumes of this reference."""
@@ -81,15 +83,16 @@ class TrainingVolumes:
 
     def _linked(self, name, trainingFolder):
         """The file of a pseudonymized reference's volume: found by its voxels, which takes the owner's key."""
-        key = self.folder.with_name(self.folder.name + ".key")
-        if not trainingFolder or not key.is_file():
+        if not trainingFolder or not self.key.is_file():
             raise MemorizationIndexError(
                 _(
-                    "{name}: the reference is pseudonymized; name the folder of the training files, and put its key, "
-                    "which stays with their owner, at {key}."
-                ).format(name=name, key=key)
+                    "{name}: the reference is pseudonymized; name the folder of the training files and its key, which "
+                    "stays with their owner, under Advanced (there is none at {key})."
+                    if trainingFolder
+                    else "{name}: the reference is pseudonymized; name the folder of the training files under Advanced."
+                ).format(name=name, key=self.key)
             )
-        files = linked_files(self.folder, trainingFolder, key).get(name)
+        files = linked_files(self.folder, trainingFolder, self.key).get(name)
         if not files:
             raise MemorizationIndexError(
                 _("{name}: no file in {folder} holds this training volume; name the folder of the files.").format(

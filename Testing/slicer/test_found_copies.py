@@ -2,6 +2,7 @@
 
 import shutil
 import unittest
+import zipfile
 
 import numpy as np
 import scipy.ndimage
@@ -11,9 +12,10 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.pseudonyms import Key, seal
 from MemorizationIndexLib import Compare, MemorizationIndexLogic, Overlay, TrainingVolumes
 from MemorizationIndexLib.CompareLayout import QUERY, TRAINING
+from MemorizationIndexLib.ScoredVolume import ScoredVolume
 from MemorizationIndexLib.VolumeWriter import worldMatrix
+from testsupport import NEW, addVolume, rotation, sharedReference
 from testsupport import TRAINING as SCANS
-from testsupport import addVolume, rotation, sharedReference
 from viewsupport import ViewTestCase
 
 OBLIQUE = rotation(15, (0.3, 0.8, 0.2)) @ rotation(-20, (1, 0, 0)) @ np.diag([-1.0, -1.0, 3.0, 1])
@@ -39,6 +41,7 @@ COPIES = {
     ),
     "shifted up": (np.roll(SCAN, (2, -3), (0, 1)), lambda k, j, i: (k - 2, j + 3, i)),
 }
+PATCHED = 10  # a slice most of which is the patch
 PLACES = [(6, 20, 16), (6, 30, 30), (8, 16, 28)]
 
 
@@ -65,6 +68,33 @@ class FoundCopiesTest(ViewTestCase):
             for place in PLACES:
                 with self.subTest(name, place=place):
                     self.assertShown(nodes[name], place, source(*place))
+
+    def test_a_planted_patch_lights_up_where_it_was_planted(self):
+        """A part of a scan in a head that is new: the heat map shows it at that RAS point, and nothing beside it."""
+        array = NEW.copy()
+        array[:, 8:40, 8:32] = SCAN[:, 8:40, 8:32]
+        nodes = {"straight": addVolume(array, "straight"), "oblique": addVolume(array, "oblique", OBLIQUE)}
+        results = self.score(*nodes.values())
+        overlay = Overlay(results)
+        self.addCleanup(overlay.cleanup)
+        for name, node in nodes.items():
+            flagged = [int(row["slice"]) for row in results.slicesOf(node) if row["flagged"]]
+            self.assertIn(PATCHED, flagged)
+            toWorld = slicer.util.arrayFromVTKMatrix(worldMatrix(node, name))
+            slices = ScoredVolume(node, results.slicesOf(node)).slices
+            k = round((np.linalg.inv(toWorld) @ [*slices.center(PATCHED), 1])[2])
+            within, beside = ((toWorld @ [i, 24, k, 1])[:3] for i in (20, 37))
+            overlay.enabled = False
+            self.show(node, along=True)
+            self.offset(within)
+            plain = [np.ptp(self.colorAt(place)) for place in (within, beside)]
+            overlay.enabled = True
+            self.offset(within)
+            lit, dark = (np.ptp(self.colorAt(place)) for place in (within, beside))
+            with self.subTest(name):
+                self.assertEqual(plain, [0, 0], "gray without the overlay")
+                self.assertGreater(lit, 40)
+                self.assertLess(dark, 10)
 
     def assertShown(self, node, place, expected):
         """Where the left view shows the voxel (k, j, i), the right one shows this place (k, j, i) of the scan."""
@@ -113,8 +143,29 @@ class PseudonymizedTest(ViewTestCase):
         with self.assertRaisesRegex(MemorizationIndexError, "no file in .*empty holds this training volume"):
             volumes.load("training2", empty)
         self.key.unlink()
-        with self.assertRaisesRegex(MemorizationIndexError, "put its key"):
+        with self.assertRaisesRegex(
+            MemorizationIndexError, "and its key, which stays with their owner, under Advanced"
+        ):
             volumes.load("training2", self.training)
+
+    def test_a_key_that_lies_elsewhere(self):
+        """It is kept with the scene as a path only, and the worker finds the files by it."""
+        elsewhere = self.folder / "safe" / "our.key"
+        elsewhere.parent.mkdir()
+        self.key.rename(elsewhere)
+        node = addVolume(SCAN[:, :, ::-1], "copy")
+        logic = MemorizationIndexLogic()
+        logic.score([node], self.reference, self.training, keyFile=elsewhere)
+        self.assertTrue(np.isfinite(logic.results.worstSlice("copy")["ncc"]), "verified: the worker found the files")
+        self.assertEqual(logic.getParameterNode().keyFile, elsewhere)
+        match = logic.loadMatch(node, self.training)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(match), SCAN)
+        slicer.util.saveScene(str(self.folder / "scene.mrb"))
+        secret = elsewhere.read_text(encoding="utf-8").split()[-1].encode()
+        with zipfile.ZipFile(self.folder / "scene.mrb") as bundle:
+            contents = [bundle.read(name) for name in bundle.namelist()]
+        self.assertTrue(any(b"our.key" in content for content in contents))
+        self.assertFalse(any(secret in content for content in contents))
 
 
 def worldMatrixOf(node):
