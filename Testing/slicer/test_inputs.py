@@ -1,5 +1,7 @@
 """What can be examined and built from: volumes of the scene, hierarchy folders, files; previews; what is kept."""
 
+import re
+import shutil
 import unittest
 
 import qt
@@ -53,6 +55,40 @@ class FilesTest(InputTestCase):
         self.assertIn("torn.nrrd", self.ui.logText.toPlainText())
         self.ui.worklistTable.selectRow(1)
         self.assertIn("torn.nrrd", self.ui.volumeLabel.text)
+
+
+class ResumeTest(InputTestCase):
+    def test_a_stopped_build_goes_on_from_what_was_finished(self):
+        training = self.folder / "training"
+        training.mkdir()
+        for number in range(36):  # the first 32 are one unit of work
+            source = sorted((sharedReference() / "training").glob("*.nrrd"))[number % 6]
+            shutil.copy(source, training / f"scan{number:02d}.nrrd")
+        self.choose(self.ui.trainingSourceSelector, 1)
+        self.ui.trainingFilesPath.currentPath = str(training)
+        self.ui.referencePath.currentPath = str(self.folder / "reference")
+        self.assertEqual(self.ui.buildButton.text, "Build")
+        self.click(self.ui.buildButton)
+        unit = self.folder / ".reference.building" / "unit-000000.safetensors"
+        waitUntil(unit.exists, 120)
+        self.click(self.ui.buildButton)
+        waitUntil(lambda: not self.logic.busy)
+        self.assertEqual(self.ui.statusLabel.text, "Stopped.")
+        self.assertEqual(self.ui.buildButton.text, "Resume")
+        self.assertIn("goes on where it was", self.ui.referenceInfoLabel.text)
+        finished, counts = unit.stat().st_mtime_ns, []
+
+        def goesOn():
+            found = re.search(r"describing: (\d+) of 36", self.ui.statusLabel.text)
+            counts.extend(int(found[1]) for found in [found] if found)
+            return counts and counts[-1] > 32
+
+        self.click(self.ui.buildButton)
+        waitUntil(goesOn, 120)
+        self.click(self.ui.buildButton)
+        waitUntil(lambda: not self.logic.busy)
+        self.assertEqual([count for count in counts if 0 < count < 32], [], "those were finished before")
+        self.assertEqual(unit.stat().st_mtime_ns, finished, "and are not done again")
 
 
 class HierarchyTest(InputTestCase):
