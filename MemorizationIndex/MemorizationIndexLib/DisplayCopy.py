@@ -4,6 +4,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from .Temporary import hide, temporaryNode
 from .VolumeWriter import worldMatrix
 
 
@@ -11,11 +12,10 @@ class DisplayCopy:
     """Shows a volume node's voxels (not copied) under a transform and with a window of its own; not saved."""
 
     def __init__(self, volumeNode):
-        scene = slicer.mrmlScene
         self.affine = slicer.util.arrayFromVTKMatrix(worldMatrix(volumeNode, volumeNode.GetName()))
         name = _("{volume} (aligned)").format(volume=volumeNode.GetName())
-        self.node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-        self.transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+        self.node = temporaryNode("vtkMRMLScalarVolumeNode", name)
+        self.transform = temporaryNode("vtkMRMLLinearTransformNode", name)
         self.node.SetIJKToRASMatrix(worldMatrix(volumeNode, volumeNode.GetName()))
         self.node.SetAndObserveImageData(volumeNode.GetImageData())
         self.node.SetAndObserveTransformNodeID(self.transform.GetID())
@@ -25,9 +25,7 @@ class DisplayCopy:
         if own is not None:
             self.display.SetAutoWindowLevel(False)
             self.display.SetWindowLevel(own.GetWindow(), own.GetLevel())
-        for temporary in (self.node, self.transform, self.display):
-            temporary.SetSaveWithScene(False)
-            temporary.SetHideFromEditors(True)
+        hide(self.display)
 
     def place(self, toVolume):
         """Lay the point ``toVolume @ x`` of the volume on the point x of the world (4 × 4)."""

@@ -1,5 +1,6 @@
 """The section for what the slice views show."""
 
+import qt
 import slicer
 from memorization_index.errors import MemorizationIndexError
 from slicer.i18n import tr as _
@@ -22,10 +23,15 @@ class DisplayPanel:
         ui.loadMatchButton.connect("clicked()", self.onLoadMatch)
 
     def show(self, volumeNode, _row):
-        """Another volume or slice is looked at."""
+        """Another volume or slice is looked at; another volume's match is shown when the application is free."""
         if volumeNode is not self._node:
             self._node = volumeNode
             self.overlay.update()
+            qt.QTimer.singleShot(1, self._onFree)  # not 0: what waits, such as drawing, comes first
+        elif self.parameter is not None:
+            self.update()
+
+    def _onFree(self):
         if self.parameter is not None:
             self.update()
 

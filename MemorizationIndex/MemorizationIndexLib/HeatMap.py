@@ -5,6 +5,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from .Palette import agreementTable
+from .Steps import Steps
+from .Temporary import hide, temporaryNode
 
 #: Role of the node reference from a scored volume to its heat map.
 AGREEMENT_ROLE = "MemorizationIndex.Agreement"
@@ -13,17 +15,21 @@ FOREGROUND_ATTRIBUTE = "MemorizationIndex.Foreground"
 #: Agreement (%) from which on the map is shown.
 LOWEST = 50
 _OPACITY = 0.45
+# Voxels; what has more is not read in one go (4 million bytes take about 10 ms).
+_LARGE = 8_000_000
 _LEGEND_SIZE = 0.1, 0.3  # of the view's width and height
 
 
 class HeatMap:
     """Makes the heat maps of the volumes that are shown, puts them into views, and gives the user's layers back.
 
-    Heat maps are temporary: they are made from the result that the scene holds and are not saved with it.
+    Heat maps are temporary: they are made from the result that the scene holds and are not saved with it. That of a
+    large volume is read while the application goes on; ``onReady()`` is called when it can be shown.
     """
 
-    def __init__(self, results):
-        self._results = results
+    def __init__(self, results, onReady):
+        self._results, self._onReady = results, onReady
+        self._reading = {}  # scored volume's ID: the steps of reading its heat map
         self._nodes = {}  # scored volume's ID: the temporary nodes of its heat map, the volume first; [] without one
         self._colors = None
         self._layers = {}  # slice composite node: the user's foreground and its opacity
@@ -84,15 +90,33 @@ class HeatMap:
     def _node(self, volumeNode):
         identifier = volumeNode.GetID()
         if identifier not in self._nodes:
-            array = self._results.agreementOf(volumeNode)
-            self._nodes[identifier] = [] if array is None else self._make(volumeNode, array)
+            self._nodes[identifier] = []
+            if volumeNode.GetImageData().GetNumberOfPoints() > _LARGE:
+                self._start(volumeNode)
+            else:
+                self._keep(volumeNode, self._results.agreementOf(volumeNode))
         return self._nodes[identifier][0] if self._nodes[identifier] else None
+
+    def _start(self, volumeNode):
+        def onRead(array, error):
+            del self._reading[volumeNode.GetID()]
+            if error is not None:
+                raise error
+            self._keep(volumeNode, array)
+            self._onReady()
+
+        steps = self._reading[volumeNode.GetID()] = Steps(self._results.readingAgreement(volumeNode), onRead)
+        steps.start()
+
+    def _keep(self, volumeNode, array):
+        if array is not None:
+            self._nodes[volumeNode.GetID()] = self._make(volumeNode, array)
 
     def _make(self, volumeNode, array):
         if self._colors is None:
             self._colors = agreementTable()
         name = _("{volume} agreement").format(volume=volumeNode.GetName())
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        node = temporaryNode("vtkMRMLScalarVolumeNode", name)
         slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array))
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
@@ -105,14 +129,15 @@ class HeatMap:
         legend.SetTitleText(_("Agreement %"))
         legend.SetLabelFormat("%.0f")
         legend.SetSize(*_LEGEND_SIZE)
-        for temporary in (node, display, legend):
-            temporary.SetSaveWithScene(False)
-            temporary.SetHideFromEditors(True)
+        hide(display)
+        hide(legend)
         volumeNode.SetNodeReferenceID(AGREEMENT_ROLE, node.GetID())
         return [node, display, legend]
 
     def _remove(self, identifier):
         nodes = self._nodes.pop(identifier)
+        if identifier in self._reading:
+            self._reading.pop(identifier).stop()
         volumeNode = slicer.mrmlScene.GetNodeByID(identifier)
         if volumeNode is not None:
             volumeNode.RemoveNodeReferenceIDs(AGREEMENT_ROLE)

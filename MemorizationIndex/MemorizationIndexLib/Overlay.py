@@ -17,7 +17,7 @@ class Overlay:
 
     def __init__(self, results, onJump=lambda _volumeNode, _sliceNumber: None):
         self._results, self.onJump = results, onJump
-        self._heatMap = HeatMap(results)
+        self._heatMap = HeatMap(results, self.update)
         self._views, self._volumes, self._state = {}, {}, None
         self._observations, self._volumeObservations = Observations(), Observations()
         self._enabled = self._updating = False
@@ -46,13 +46,21 @@ class Overlay:
 
     def update(self):
         """Bring all views up to date; call it when the results have changed."""
+        self._update(None)
+
+    def _updateView(self, view):
+        """Bring one view up to date, whose layers have changed."""
+        self._update(view)
+
+    def _update(self, only):
         if not self._enabled or self._updating or slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsBatchProcessing():
             return
         self._updating = True  # changing a view's layers ends up here again
         try:
             self._forgetOldResults()
-            self._findViews()
-            for view in self._views.values():
+            if only is None:
+                self._findViews()
+            for view in self._views.values() if only is None else (only,):
                 view.update()
             self._heatMap.keepOnly([view.volume.node for view in self._views.values() if view.volume is not None])
         finally:
@@ -70,7 +78,9 @@ class Overlay:
         for name in manager.sliceViewNames() if manager is not None else ():
             widget = manager.sliceWidget(name)
             if name not in self._views and widget.sliceLogic().GetSliceCompositeNode() is not None:
-                self._views[name] = ViewOverlay(widget, self._scoredVolume, self._heatMap, self.update, self._jumped)
+                self._views[name] = ViewOverlay(
+                    widget, self._scoredVolume, self._heatMap, self._updateView, self._jumped
+                )
 
     def _release(self):
         for name in list(self._views):

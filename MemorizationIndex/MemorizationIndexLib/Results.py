@@ -1,19 +1,18 @@
 """What the worker found → the scene, and back from the scene as rows."""
 
 import csv
+import itertools
 import json
-import tempfile
-from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 import vtk
-from memorization_index.nrrd import nrrd_header
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
+from .AgreementFile import decoding
 from .ResultFiles import ResultFiles
+from .Steps import finished
 
 #: Attribute of a scored volume node → column of the volume table that it repeats.
 ATTRIBUTES = {
@@ -39,7 +38,9 @@ _FIRST = ["volume", "verdict", "match_subject", "match_volume"]
 _TEXTS = {
     "volume", "path", "plane", "match_subject", "match_volume", "match_class", "transform", "verdict", "reason",
 }  # fmt: skip
-# So many values are handed to VTK before the application gets its turn.
+# So many rows are read, and
+_ROWS = 500
+# so many values are handed to VTK before the application gets its turn.
 _STEP = 5000
 
 
@@ -64,8 +65,7 @@ class Results:
 
     def show(self, folder, nodes, skipped, files=False):
         """Put the worker's output ``folder`` into the scene, at once (see :meth:`showing`)."""
-        for _step in self.showing(folder, nodes, skipped, files):
-            pass
+        finished(self.showing(folder, nodes, skipped, files))
 
     def showing(self, folder, nodes, skipped, files=False):
         """Generator: the same in steps of milliseconds, between which the application can live.
@@ -73,9 +73,11 @@ class Results:
         ``nodes``: ``{volume name: node}`` of the scored volumes; ``skipped``: ``{volume name: reason}``; ``files``:
         whether files were examined, whose paths stay in the volume table.
         """
-        tables = {name: _read(folder / f"{name}.csv") for name in ("slices", "volumes")}
+        tables = {}
+        for name in ("slices", "volumes"):
+            tables[name] = yield from _reading(folder / f"{name}.csv")
         alignments = folder / "alignments.csv"
-        tables["alignments"] = _read(alignments) if alignments.is_file() else {}
+        tables["alignments"] = (yield from _reading(alignments)) if alignments.is_file() else {}
         tables["volumes"] = _withSkipped(tables["volumes"], skipped, files)
         arrays = {}
         for name, columns in tables.items():
@@ -91,17 +93,17 @@ class Results:
             parameter.volumeTable = _table(parameter.volumeTable, _("MemorizationIndex volumes"), arrays["volumes"])
             parameter.resultFiles = kept
         parameter.volumeTable.SetAttribute(RUN_ATTRIBUTE, (folder / "run.json").read_text(encoding="utf-8"))
-        for row, name in enumerate(tables["volumes"]["volume"]):
-            if slicer.mrmlScene.IsNodePresent(nodes.get(name)):
-                self._annotate(nodes[name], {column: values[row] for column, values in tables["volumes"].items()})
+        yield
+        yield from self._annotating(nodes, tables["volumes"])
 
     def clear(self):
         """Take an earlier result's attributes and references off its volumes (the tables are filled anew)."""
         for node in self.volumes().values():
-            for attribute in ATTRIBUTES:
-                node.RemoveAttribute(attribute)
-            node.RemoveNodeReferenceIDs(TABLE_ROLE)
-            node.RemoveNodeReferenceIDs(MATCH_ROLE)
+            with slicer.util.NodeModify(node):
+                for attribute in ATTRIBUTES:
+                    node.RemoveAttribute(attribute)
+                node.RemoveNodeReferenceIDs(TABLE_ROLE)
+                node.RemoveNodeReferenceIDs(MATCH_ROLE)
 
     def adopt(self, name, node):
         """Make ``node``, loaded from the file that was scored as ``name``, a scored volume of the scene."""
@@ -115,11 +117,28 @@ class Results:
             if slicer.mrmlScene.IsNodePresent(match):
                 node.SetNodeReferenceID(MATCH_ROLE, match.GetID())
 
+    def _annotating(self, nodes, volumes):
+        """Generator: mark scored ``nodes`` by the columns of the volume table; closed, it marks the rest at once."""
+        rows = enumerate(volumes["volume"])
+        try:
+            for row, name in rows:
+                self._annotatePresent(nodes.get(name), volumes, row)
+                yield
+        except GeneratorExit:  # stopped: the tables are the new ones, so are the marks
+            for row, name in rows:
+                self._annotatePresent(nodes.get(name), volumes, row)
+            raise
+
+    def _annotatePresent(self, node, volumes, row):
+        if slicer.mrmlScene.IsNodePresent(node):
+            self._annotate(node, {column: values[row] for column, values in volumes.items()})
+
     def _annotate(self, node, row):
-        for attribute, column in ATTRIBUTES.items():
-            if row[column]:
-                node.SetAttribute(attribute, row[column])
-        node.SetNodeReferenceID(TABLE_ROLE, self.parameter.volumeTable.GetID())
+        with slicer.util.NodeModify(node):
+            for attribute, column in ATTRIBUTES.items():
+                if row[column]:
+                    node.SetAttribute(attribute, row[column])
+            node.SetNodeReferenceID(TABLE_ROLE, self.parameter.volumeTable.GetID())
 
     # --- Out of the scene --------------------------------------------------------------------------------------------
 
@@ -151,6 +170,15 @@ class Results:
     def rows(self):
         """Every row of the volume table."""
         return _rows(self.parameter.volumeTable)
+
+    def scored(self):
+        """The names of the volumes that were scored, not left out."""
+        table = self.parameter.volumeTable
+        if table is None:
+            return []
+        names, verdicts = (table.GetTable().GetColumnByName(name) for name in ("volume", "verdict"))
+        every = range(names.GetNumberOfValues())
+        return [names.GetValue(number) for number in every if verdicts.GetValue(number) != "skipped"]
 
     def row(self, name):
         """The row of the volume called ``name``, or None."""
@@ -195,12 +223,17 @@ class Results:
 
     def agreementOf(self, volumeNode):
         """Where the volume agrees with what it matches: uint8 (K, J, I) of 0–100 % on the node's voxels, or None."""
+        return finished(self.readingAgreement(volumeNode))
+
+    def readingAgreement(self, volumeNode):
+        """Generator: the same in steps of milliseconds, however large the volume is; returns it."""
         row = self._rowNumber(self.nameOf(volumeNode))
         content = None if row is None else ResultFiles(self.parameter.resultFiles).read(f"agreement/{row:04d}.nrrd")
         if content is None:
             return None
-        array = _image(content)
-        return array if array.shape == slicer.util.arrayFromVolume(volumeNode).shape else None
+        array = yield from decoding(content)
+        present = slicer.mrmlScene.IsNodePresent(volumeNode)
+        return array if present and array.shape == slicer.util.arrayFromVolume(volumeNode).shape else None
 
     @property
     def run(self):
@@ -228,11 +261,16 @@ class Results:
         return self._index[table.GetID()][1]
 
 
-def _read(path):
-    """A CSV file as ``{column: list of texts}``."""
+def _reading(path):
+    """Generator: read a CSV file; returns ``{column: list of texts}``."""
     with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
+        reader = csv.reader(file)
+        columns = [[name] for name in next(reader)]
+        while rows := list(itertools.islice(reader, _ROWS)):
+            for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+                column.extend(values)
+            yield
+    return {column[0]: column[1:] for column in columns}
 
 
 def _withSkipped(volumes, skipped, files):
@@ -303,12 +341,3 @@ def _shown(value):
     if isinstance(value, str):
         return value
     return "" if np.isnan(value) else repr(value)
-
-
-def _image(content):
-    """The voxels (K, J, I) of a NRRD file that is given as bytes."""
-    with tempfile.TemporaryDirectory(prefix="MemorizationIndex-", dir=slicer.app.temporaryPath) as folder:
-        path = Path(folder) / "image.nrrd"
-        path.write_bytes(content)
-        # Not by ITK, whose reader ends the process on some damaged files: a result may come from elsewhere.
-        return sitk.GetArrayFromImage(nrrd_header(path).image())

@@ -51,7 +51,6 @@ class ResultsPanel:
     def renew(self):
         """Show a result that has just come, with its worst volume."""
         self._leave()
-        self._state = None
         self.worklist.forget()
         self.update()
         self.worklist.move(0)

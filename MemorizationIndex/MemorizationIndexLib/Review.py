@@ -48,8 +48,7 @@ class Review:
 
     def reviewed(self):
         """How many of the scored volumes have a decision, and how many there are."""
-        scored = [row["volume"] for row in self._results.rows() if row["verdict"] != "skipped"]
-        rows = self._rows()
+        scored, rows = self._results.scored(), self._rows()
         return sum(1 for name in scored if rows.get((name, ""), [""] * len(COLUMNS))[_DECISION]), len(scored)
 
     def keep(self, before, after):

@@ -14,6 +14,9 @@ from .Steps import Steps
 #: The folder that holds the module, ``MemorizationIndexLib`` and ``memorization_index``.
 MODULE_FOLDER = Path(__file__).resolve().parent.parent
 
+# So many bytes are deleted before the application gets its turn.
+_PART = 1 << 24
+
 
 class Run:
     """Goes through its three parts without blocking the application; the temporary ``folder`` is gone afterwards.
@@ -87,8 +90,15 @@ class Run:
         if outcome != "done" or self._showing is None:
             self._finish(outcome, message)
             return
-        self._steps = Steps(self._showing(), self._onShown)
+        self._steps = Steps(self._showingAll(), self._onShown)
         self._steps.start()
+
+    def _showingAll(self):
+        yield from self._showing()
+        for path in [path for path in self.folder.rglob("*") if path.is_file()]:  # a large file is not gone at once
+            for size in range(path.stat().st_size - _PART, 0, -_PART):
+                os.truncate(path, size)
+                yield
 
     def _onShown(self, _result, error):
         if error is None:

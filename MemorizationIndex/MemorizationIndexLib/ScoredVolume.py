@@ -1,5 +1,7 @@
 """A scored volume and its slices, as the views see them."""
 
+import functools
+
 import numpy as np
 import slicer
 from memorization_index.alignment import Slices
@@ -47,7 +49,13 @@ def worldSlices(volumeNode, plane):
     Raises ``MemorizationIndexError`` for non-linear and shearing transforms, ``ValueError`` for an impossible plane.
     """
     affine = slicer.util.arrayFromVTKMatrix(worldMatrix(volumeNode, volumeNode.GetName()))
-    return Slices.of(affine, volumeNode.GetImageData().GetDimensions(), plane)
+    return _slicesOf(affine.tobytes(), volumeNode.GetImageData().GetDimensions(), plane)
+
+
+@functools.lru_cache(maxsize=16)
+def _slicesOf(affine, dimensions, plane):
+    """The same geometry is asked for dozens of times whenever a view moves."""
+    return Slices.of(np.frombuffer(affine).reshape(4, 4), dimensions, plane)
 
 
 def shownSlice(slices, sliceNode):

@@ -3,19 +3,19 @@
 import numpy as np
 import slicer
 
+from .Temporary import hide, temporaryNode
+
 
 class SlicePicture:
     """A temporary volume node that holds one picture (rows, columns)."""
 
     def __init__(self, name):
-        self.node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        self.node = temporaryNode("vtkMRMLScalarVolumeNode", name)
         self.node.CreateDefaultDisplayNodes()
         self.display = self.node.GetDisplayNode()
         self.display.SetAutoWindowLevel(False)
         self.colors = None
-        for temporary in (self.node, self.display):
-            temporary.SetSaveWithScene(False)
-            temporary.SetHideFromEditors(True)
+        hide(self.display)
 
     def setColors(self, colors):
         """Use a color node, which is removed with the picture."""

@@ -6,6 +6,15 @@ import qt
 from memorization_index.errors import MemorizationIndexError
 
 
+def finished(generator):
+    """Do all steps of a generator at once; returns what it returns."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as stop:
+            return stop.value
+
+
 class Steps:
     """Runs a generator a few milliseconds at a time, from the event loop.
 

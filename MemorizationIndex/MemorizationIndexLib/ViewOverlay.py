@@ -13,8 +13,8 @@ _BEFORE_SLICER = 10.0  # priority of an observer that may keep a click from the 
 class ViewOverlay:
     """Follows one slice view.
 
-    ``scoredVolume(volumeNode)`` gives the :class:`ScoredVolume` of a node, or None; ``onChanged()`` is called when the
-    view shows other volumes than before; ``onJump(volumeNode, sliceNumber)`` when a cell of the band was clicked.
+    ``scoredVolume(volumeNode)`` gives the :class:`ScoredVolume` of a node, or None; ``onChanged(view)`` is called when
+    the view shows other volumes than before; ``onJump(volumeNode, sliceNumber)`` when a cell of the band was clicked.
     """
 
     def __init__(self, sliceWidget, scoredVolume, heatMap, onChanged, onJump):
@@ -90,7 +90,7 @@ class ViewOverlay:
         self.update()
 
     def _onLayersModified(self, _caller, _event):
-        self._onChanged()
+        self._onChanged(self)
 
     def _cell(self):
         return self.band.sliceAt(*self._view.interactor().GetEventPosition())

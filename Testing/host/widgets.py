@@ -38,12 +38,17 @@ def refreshAt(subject, event, widget, priority=0.0):
     """
     reference = weakref.ref(widget)
 
-    def refresh(*_event):
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def refresh(_caller, _event, node=None):
         target = reference()
-        if target is not None and shiboken6.isValid(target):
+        if target is not None and shiboken6.isValid(target) and getattr(target, "_concerns", _always)(node):
             target._refresh()
 
     return subject.AddObserver(event, refresh, priority)
+
+
+def _always(_node):
+    return True
 
 
 # --- CTK -------------------------------------------------------------------------------------------------------------
@@ -136,6 +141,10 @@ class SceneSelector(Strict):
 
     EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent")
 
+    def _concerns(self, _node):
+        """Whether a node that comes or goes (None: the scene itself) can change what is shown."""
+        return True
+
     def mrmlScene(self):
         return self._scene
 
@@ -166,7 +175,7 @@ class qMRMLCheckableNodeComboBox(SceneSelector, QtWidgets.QWidget):
         self._scene, self._tags = None, []
         self._list = QtWidgets.QListWidget(self)
         self._list.setMaximumHeight(96)  # Slicer's drops down
-        self._nodes = []
+        self._nodes, self._rows, self._shown = [], {}, []
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._list)
@@ -177,29 +186,39 @@ class qMRMLCheckableNodeComboBox(SceneSelector, QtWidgets.QWidget):
 
     def checkState(self, node):
         unchecked = QtCore.Qt.CheckState.Unchecked
-        return self._list.item(self._nodes.index(node)).checkState() if node in self._nodes else unchecked
+        return self._list.item(self._rows[node]).checkState() if node in self._rows else unchecked
 
     def setCheckState(self, node, state):
-        if node in self._nodes:
-            self._list.item(self._nodes.index(node)).setCheckState(state)
+        if node in self._rows:
+            self._list.item(self._rows[node]).setCheckState(state)
 
-    def _offers(self, node):
-        if node.GetHideFromEditors() and not self.showHidden:
-            return False
-        if self.showChildNodeTypes:
-            return any(node.IsA(kind) for kind in self.nodeTypes)
-        return node.GetClassName() in self.nodeTypes
+    def _concerns(self, node):
+        if node is None or node in self._rows:
+            return True
+        return any(node.IsA(kind) for kind in self.nodeTypes) and (self.showHidden or not node.GetHideFromEditors())
+
+    def _offered(self):
+        """The scene's nodes that the selector shows."""
+        if not self._scene:
+            return []
+        found = [node for kind in self.nodeTypes for node in slicer.util.getNodesByClass(kind, self._scene)]
+        if not self.showHidden:
+            found = [node for node in found if not node.GetHideFromEditors()]
+        return [node for node in found if self.showChildNodeTypes or node.GetClassName() in self.nodeTypes]
 
     def _refresh(self):
-        checked = [node for node in self._nodes if self.checkState(node) == QtCore.Qt.CheckState.Checked]
-        nodes = self._scene.GetNodes() if self._scene else None
-        count = nodes.GetNumberOfItems() if nodes else 0
+        nodes = self._offered()
+        if [(node, node.GetName()) for node in nodes] == self._shown:
+            return
+        checked = {node.GetID() for node in self._nodes if self.checkState(node) == QtCore.Qt.CheckState.Checked}
         blocked = self._list.blockSignals(True)
         self._list.clear()
-        self._nodes = [n for n in (nodes.GetItemAsObject(i) for i in range(count)) if self._offers(n)]
-        for node in self._nodes:
+        self._nodes, self._rows = nodes, {node: row for row, node in enumerate(nodes)}
+        self._shown = [(node, node.GetName()) for node in nodes]
+        for node in nodes:
             item = QtWidgets.QListWidgetItem(node.GetName(), self._list)
-            item.setCheckState(QtCore.Qt.CheckState.Checked if node in checked else QtCore.Qt.CheckState.Unchecked)
+            state = QtCore.Qt.CheckState.Checked if node.GetID() in checked else QtCore.Qt.CheckState.Unchecked
+            item.setCheckState(state)
         self._list.blockSignals(blocked)
 
 

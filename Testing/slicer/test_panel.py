@@ -40,6 +40,7 @@ class RunTest(RunPanelTestCase):
         self.assertEqual(self.ui.applyButton.text, "Apply")
         self.assertEqual(self.row(0), ["copy", "copy"])
         self.assertEqual(self.ui.worklistTable.item(0, 5).text(), "training2")
+        waitUntil(lambda: self.ui.loadMatchButton.enabled)
         self.click(self.ui.loadMatchButton)
         self.assertEqual(self.ui.statusLabel.text, "Matched training volume: training2")
         self.assertEqual(copy.GetNodeReference("MemorizationIndexMatch").GetName(), "training2")
