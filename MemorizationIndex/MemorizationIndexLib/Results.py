@@ -231,9 +231,7 @@ class Results:
         content = None if row is None else ResultFiles(self.parameter.resultFiles).read(f"agreement/{row:04d}.nrrd")
         if content is None:
             return None
-        array = yield from decoding(content)
-        present = slicer.mrmlScene.IsNodePresent(volumeNode)
-        return array if present and array.shape == slicer.util.arrayFromVolume(volumeNode).shape else None
+        return (yield from decoding(content, slicer.util.arrayFromVolume(volumeNode).shape))
 
     @property
     def run(self):

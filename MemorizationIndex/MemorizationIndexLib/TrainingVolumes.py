@@ -23,7 +23,12 @@ class TrainingVolumes:
 
     def __init__(self, referenceFolder, keyFile=None):
         self.folder = Path(referenceFolder)
-        self.key = Path(keyFile) if keyFile else self.folder.with_name(self.folder.name + ".key")
+        self._keyFile = keyFile
+
+    @property
+    def key(self):
+        """The file of the reference's key, which need not be there."""
+        return Path(self._keyFile) if self._keyFile else self.folder.with_name(self.folder.name + ".key")
 
     def mark(self, nodes):
         """Mark ``nodes`` (``{name in the reference: node}``) as the training volumes of this reference."""

@@ -2,10 +2,8 @@
 
 import csv
 import json
-import re
 import sys
 import unittest
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -157,11 +155,3 @@ class ViewTestCase(SceneTestCase):
         interactor.SetEventInformation(int(x), int(y), 0, 0, "\0", 0, None)
         interactor.InvokeEvent(event)
         slicer.app.processEvents()
-
-
-def currentMemory():
-    """The memory that this process takes now, in MiB."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        raise unittest.SkipTest("memory of the moment is looked up as on Linux")
-    return int(re.search(r"VmRSS:\s+(\d+)", status.read_text())[1]) / 1024
