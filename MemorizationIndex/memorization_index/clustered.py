@@ -26,8 +26,8 @@ from memorization_index.whitening import Whitening
 Floats = NDArray[np.float32]
 Shards = Sequence[NDArray[np.float16]]
 
-#: From this many training slices on; below, all whitened vectors are compared (Testing/benchmarks/scale.py).
-CLUSTERED_FROM = 20_000
+#: From this many training slices on. Below, all whitened vectors are compared: no copy is lost (docs/performance.md).
+CLUSTERED_FROM = 50_000
 #: Principal components that a code keeps.
 COMPONENTS = 96
 #: Cells for each square root of the number of slices, …
