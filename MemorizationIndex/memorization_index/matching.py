@@ -89,6 +89,12 @@ class Match:
         return not self.mirrored and abs(self.angle) <= 2.5 and abs(self.scale - 1) <= 0.02 and moved <= 0.03
 
     @property
+    def lies_still(self) -> bool:
+        """Whether both pictures lie alike to a fraction of a pixel: nobody is positioned again like that."""
+        moved = float(np.abs(self.shift).max())
+        return not self.mirrored and abs(self.angle) <= 0.4 and abs(self.scale - 1) <= 0.005 and moved <= 0.004
+
+    @property
     def is_exact(self) -> bool:
         """Whether both pictures have the same pixels up to scaling of intensities."""
         return self.pixel_correlation >= EXACT_CORRELATION

@@ -77,7 +77,7 @@ class Thresholds:
         """Take thresholds from the null's matches between different subjects and from simulated rescans.
 
         Altered copy: mean plus four standard deviations of Fisher's z = artanh(NCC), which is close to normal. Copy:
-        the default, or that where it lies higher. Rescans: their 99th percentile.
+        the default, or that where it lies higher. Rescans: the 99th percentile of those that are not in the same place.
         """
         given: dict[str, Any] = {}
         if len(null) >= _ENOUGH:
@@ -92,11 +92,12 @@ class Thresholds:
                 "altered_part": float(np.clip(_beyond([m.part for m in null]), *_PART_BOUNDS)),
                 "altered_source": source,
             }
-        if len(rescans) >= _ENOUGH:
+        moved = [m for m in rescans if not m.lies_still]
+        if len(moved) >= _ENOUGH:
             given |= {
-                "rescan_ncc": float(np.quantile([m.ncc for m in rescans], 0.99)),
-                "rescan_in_place": float(np.quantile([m.in_place for m in rescans], 0.99)),
-                "rescan_source": f"{len(rescans)} simulated rescans",
+                "rescan_ncc": float(np.quantile([m.ncc for m in moved], 0.99)),
+                "rescan_in_place": float(np.quantile([m.in_place for m in moved], 0.99)),
+                "rescan_source": f"{len(moved)} simulated rescans",
             }
         return cls(**given)
 
@@ -116,7 +117,10 @@ def classify(pair: Pair | None, thresholds: Thresholds) -> MatchClass:
     is_altered = found.ncc >= thresholds.altered_ncc or found.part >= thresholds.altered_part
     if not is_altered:
         return MatchClass.NOVEL
-    could_be_rescan = found.ncc <= thresholds.rescan_ncc and found.in_place <= thresholds.rescan_in_place
+    # A generator's copies have lost their finest structures, as a rescan's are others; but they lie where they lay.
+    could_be_rescan = (
+        found.ncc <= thresholds.rescan_ncc and found.in_place <= thresholds.rescan_in_place and not found.lies_still
+    )
     if could_be_rescan and found.ncc >= thresholds.altered_ncc and found.lies_like_a_rescan:
         return MatchClass.SAME_ANATOMY
     return MatchClass.COPY if found.ncc >= thresholds.copy_ncc else MatchClass.ALTERED
