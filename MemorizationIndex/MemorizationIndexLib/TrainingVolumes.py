@@ -88,13 +88,17 @@ class TrainingVolumes:
 
     def _linked(self, name, trainingFolder):
         """The file of a pseudonymized reference's volume: found by its voxels, which takes the owner's key."""
-        if not trainingFolder or not self.key.is_file():
+        if not trainingFolder:
+            raise MemorizationIndexError(
+                _(
+                    "{name}: the reference is pseudonymized; name the folder of the training files under Advanced."
+                ).format(name=name)
+            )
+        if not self.key.is_file():
             raise MemorizationIndexError(
                 _(
                     "{name}: the reference is pseudonymized; name the folder of the training files and its key, which "
                     "stays with their owner, under Advanced (there is none at {key})."
-                    if trainingFolder
-                    else "{name}: the reference is pseudonymized; name the folder of the training files under Advanced."
                 ).format(name=name, key=self.key)
             )
         files = linked_files(self.folder, trainingFolder, self.key).get(name)
