@@ -61,15 +61,14 @@ def test_single_precision_is_left_alone(path, images):
         assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.float16
 
 
-def test_auto_is_half_on_cuda_and_what_is_faster_here():
+def test_auto_is_half_on_cuda_and_what_is_faster_here(monkeypatch):
     assert choose_precision("auto", torch.device("cuda")) == "float16"
     assert choose_precision("auto", torch.device("mps")) == "float32"
-    # Twice the same product takes about the same time; a processor that emulates bfloat16 takes several times as long.
-    chosen = choose_precision("auto", torch.device("cpu"))
-    speedup = bfloat16_speedup()
-    assert speedup > 0
-    if not 0.5 * WORTHWHILE < speedup < 2 * WORTHWHILE:  # not where timing alone decides
-        assert chosen == ("bfloat16" if speedup > WORTHWHILE else "float32")
+    assert bfloat16_speedup() > 0
+    # What is measured differs from moment to moment on a busy machine; what follows from it does not.
+    for speedup, chosen in ((0.9 * WORTHWHILE, "float32"), (1.1 * WORTHWHILE, "bfloat16")):
+        monkeypatch.setattr("memorization_index.encoders.precision.bfloat16_speedup", lambda s=speedup: s)
+        assert choose_precision("auto", torch.device("cpu")) == chosen
     with pytest.raises(MemorizationIndexError, match=r"precision='double'.*'float32'"):
         choose_precision("double", torch.device("cpu"))
 

@@ -37,6 +37,7 @@ def test_evaluate_writes_whole_tables_and_goes_on_from_finished_splits(heads, tm
     printed = capsys.readouterr().out
     assert "Trained on 7 subjects and tested on 4 held-out ones" in printed
     assert "fewer than 20 subjects" in printed
+    assert "give no volume a p below 0.125" in printed
     assert str(out) in printed
     assert "paper-v1 is left out" in printed
     compared = read(out / "comparison.csv")
@@ -65,6 +66,12 @@ def test_evaluate_writes_whole_tables_and_goes_on_from_finished_splits(heads, tm
     before = (out / "split-000.json").stat().st_mtime_ns
     assert main(command) == 0
     assert (out / "split-000.json").stat().st_mtime_ns == before
+    # Another file under the same name is another cohort.
+    heads[0].write_bytes(heads[0].read_bytes())
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "parts of another evaluation" in capsys.readouterr().err
+    assert (out / "split-000.json").stat().st_mtime_ns > before
 
 
 def planted(heads: list[Path], folder: Path) -> Path:
@@ -112,9 +119,20 @@ def test_a_missing_table_or_image_is_named(heads, tmp_path):
     (folder / "late" / "sample_1.png").unlink()
     with pytest.raises(MemorizationIndexError, match=r"4 can be read|sample_1"):
         evaluate_generator(folder, folder, tmp_path / "out", Settings(every=1))
+    truth = folder / "truth.csv"
+    truth.write_text(truth.read_text().replace("not_memorized", "novel"))
+    with pytest.raises(MemorizationIndexError, match=r"'novel' is neither memorized nor not_memorized"):
+        evaluate_generator(folder, folder, tmp_path / "out", Settings(every=1))
     (folder / "truth.csv").write_text("a,b\n1,2\n")
     with pytest.raises(MemorizationIndexError, match=r"truth.csv.*checkpoint"):
         evaluate_generator(folder, folder, tmp_path / "out", Settings(every=1))
+
+
+def test_the_adjacent_slice_of_single_images_is_refused_before_any_work(heads, tmp_path, capsys):
+    folder = planted(heads, tmp_path / "samples")
+    command = ["evaluate", str(folder / "images"), "--out", str(tmp_path / "out"), "--augmentations"]
+    assert main([*command, "identity,adjacent"]) == 2
+    assert "without a slice beside them" in capsys.readouterr().err
 
 
 def test_numbers_of_subjects_that_are_none_are_refused(tmp_path, capsys):

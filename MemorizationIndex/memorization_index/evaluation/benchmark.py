@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorization_index._version import __version__
-from memorization_index.augmentations import ADJACENT, PUBLISHED
+from memorization_index.augmentations import ADJACENT, AUGMENTATIONS, PUBLISHED
 from memorization_index.bundle import write_csv
 from memorization_index.cohort import Entry, find_volumes
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation import again, tables
 from memorization_index.evaluation.duplication import COLUMNS as SET_COLUMNS
 from memorization_index.evaluation.duplication import duplication_rows, spread
+from memorization_index.evaluation.kept import begin, states
 from memorization_index.evaluation.rivals import Rivals, recording
 from memorization_index.evaluation.sampling import Chosen, augmented, choose
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
 from memorization_index.scoring import Options, Query, score_queries
+from memorization_index.verdicts import FLAG_P, VOLUME_P
 from memorization_index.volumes import looks_flat
 
 if TYPE_CHECKING:
@@ -88,14 +90,23 @@ def evaluate(
         raise MemorizationIndexError(
             f"The cohort has {len(names)} subjects; expected at least 4, half of them to train on, so give more."
         )
-    if all(looks_flat(entry.files) for entry in cohort.entries):  # 'all' names what single images cannot have
+    if plan.training_subjects is not None and plan.training_subjects > len(names) - 2:
+        count = len(names) * 2 // 3
+        progress.warning(
+            f"The cohort has {len(names)} subjects, too few to train on {plan.training_subjects} and hold some out: "
+            f"{count} are trained on."
+        )
+        plan = replace(plan, training_subjects=count)
+    if ADJACENT in plan.augmentations and all(looks_flat(entry.files) for entry in cohort.entries):
+        if plan.augmentations != tuple(AUGMENTATIONS):
+            raise MemorizationIndexError(
+                f"--augmentations {ADJACENT}: the cohort has single images, without a slice beside them; expected "
+                f"volumes, so leave it out."
+            )
         plan = replace(plan, augmentations=tuple(a for a in plan.augmentations if a != ADJACENT))
-    plan_path = out / "plan.json"
-    text = json.dumps([__version__, asdict(plan), [(e.name, e.subject) for e in cohort.entries]])
-    if not plan_path.exists() or plan_path.read_text(encoding="utf-8") != text:
-        for old in out.glob("split-*.json"):
-            old.unlink()
-        plan_path.write_text(text, encoding="utf-8")
+        progress.warning(f"{ADJACENT} is left out: the cohort has single images, without a slice beside them.")
+    files = [(e.name, e.subject, [states(path) for path in e.files]) for e in cohort.entries]
+    begin(out, "split-*.json", json.dumps([__version__, asdict(plan), files]), progress)
     splits = [_split(cohort.entries, names, plan, number, out, progress) for number in range(plan.splits)]
     rows = {key: [row for split in splits for row in split[key]] for key in _ROWS}
     result = {
@@ -130,7 +141,8 @@ def _write(out: Path, result: dict[str, Any], rows: dict[str, list[dict[str, Any
         write_csv(path, list(result[name][0]) if result[name] else [], [list(r.values()) for r in result[name]])
     text = json.dumps(tables.without_nan(result), indent=2, allow_nan=False)
     (out / "evaluate.json").write_text(text + "\n", encoding="utf-8")
-    (out / "evaluate.md").write_text(markdown(result), encoding="utf-8")
+    text = f"# Evaluation\n\n{closing_sentence(result, out)}\n\n{markdown(result)}"
+    (out / "evaluate.md").write_text(text, encoding="utf-8")
     draw_evaluation(out, result, rows["slices"], rows["volumes"])
 
 
@@ -145,7 +157,7 @@ def _split(
     started = time.monotonic()
     rng = np.random.default_rng([plan.seed, number])
     order = [names[i] for i in rng.permutation(len(names))]
-    count = min(plan.training_subjects or len(names) * 2 // 3, len(names) - 1)
+    count = plan.training_subjects or len(names) * 2 // 3
     training, held_out = order[:count], order[count:][::-1]
     # Of people who are copied, a second volume is kept out of the training set and scored as theirs.
     others = again.other_volumes(entries, training[: plan.volumes])
@@ -259,6 +271,17 @@ def closing_sentence(result: dict[str, Any], out: str | Path) -> str:
     if held_out < _FEW_SUBJECTS:
         few = f" With fewer than {_FEW_SUBJECTS} subjects held out, the intervals mean little."
     each = f" in each of {splits} splits" if splits > 1 else ""
+    null = result["training"][0]["calibration"]
+    slice_p, volume_p = null.get("smallest_slice_p"), null.get("smallest_volume_p")
+    if slice_p is None or volume_p is None:
+        few += " With fewer than 5 subjects to train on there is no p: verdicts rest on verified matches alone."
+    elif slice_p > FLAG_P:
+        few += f" So few training slices give no p below {slice_p:.3f}: nothing can be found at p ≤ {FLAG_P}."
+    if volume_p is not None and volume_p > VOLUME_P:
+        few += (
+            f" So few training subjects give no volume a p below {volume_p:.3f}: verdicts rest on verified matches "
+            f"alone, and a volume whose slices are all flagged by p may read 'no evidence'."
+        )
     return (
         f"Trained on {trained} subjects and tested on {held_out} held-out ones{each}; intervals draw whole subjects."
         f"{few} Tables, figures and rows: {Path(out).absolute()}"

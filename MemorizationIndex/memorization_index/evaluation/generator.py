@@ -30,6 +30,7 @@ from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.duplication import reduce, set_measures
 from memorization_index.evaluation.fraction import COPIED, copied_fraction
+from memorization_index.evaluation.kept import begin, states
 from memorization_index.evaluation.rivals import RecordingRetriever, Rivals, recording
 from memorization_index.evaluation.sampling import Chosen
 from memorization_index.evaluation.sharpness import Changed, altered, grain, matched_auc
@@ -84,11 +85,10 @@ def evaluate_generator(
     out.mkdir(parents=True, exist_ok=True)
     training, controls = (_listed(folder / name, images) for name in ("train.csv", "controls.csv"))
     stages = _truth(folder)
-    plan, plan_path = json.dumps([__version__, asdict(settings), str(folder), sorted(stages)]), out / "plan.json"
-    if not plan_path.exists() or plan_path.read_text(encoding="utf-8") != plan:
-        for old in out.glob("stage-*.json"):
-            old.unlink()
-        plan_path.write_text(plan, encoding="utf-8")
+    tables = [states(folder / name) for name in ("train.csv", "controls.csv", "truth.csv")]
+    samples = [states(path) for stage in stages.values() for path in stage.path if path.is_file()]
+    settled = json.dumps([__version__, asdict(settings), str(images.absolute()), tables, samples])
+    begin(out, "stage-*.json", settled, progress)
     bench: Bench | None = None
     done = {}
     for name in ("controls", *stages):
@@ -124,9 +124,11 @@ def _truth(folder: Path) -> dict[str, Truth]:
         result = {}
         for stage in dict.fromkeys(row["checkpoint"] for row in rows):
             own = [row for row in rows if row["checkpoint"] == stage]
+            if unknown := {row["label"] for row in own} - set(LABELS):
+                raise ValueError(f"the label {unknown.pop()!r} is neither {LABELS[0]} nor {LABELS[1]}")
             result[stage] = Truth(
                 np.array([folder / stage / row["sample"] for row in own], object),
-                np.array([row["label"] == "memorized" for row in own]),
+                np.array([row["label"] == LABELS[0] for row in own]),
                 np.array([float(row["ncc_train"]) for row in own]),
                 np.array([Path(row["nearest_train"]).stem for row in own], object),
             )
@@ -135,6 +137,10 @@ def _truth(folder: Path) -> dict[str, Truth]:
             f"{path}: cannot be read ({error}); expected columns checkpoint, sample, nearest_train, ncc_train, label."
         ) from error
     return result
+
+
+#: What truth.csv may say of a sample.
+LABELS = ("memorized", "not_memorized")
 
 
 @dataclass
