@@ -165,7 +165,8 @@ class NullBuilder:
         if card.wants(stack, number):
             planted = card.planted(stack, number, self.volumes[volume].subject, retriever, own_fold)
         self.progress.advance()
-        return NullPart(volume, square_images(stack, INPUT_SIZE).astype(np.float16), stack.numbers, found, planted)
+        images, side = square_images(stack, INPUT_SIZE).astype(np.float16), max(stack.images[0].shape)
+        return NullPart(volume, images, stack.numbers, side, found, planted)
 
     def _collect(self, parts: list[NullPart]) -> NullResult:
         nearest = concatenated([found for part in parts for found in part.found])
@@ -196,7 +197,7 @@ class NullBuilder:
         for part, i in places[:: max(1, len(places) // RESCANS)]:
             has_neighbor = i + 1 < len(part.numbers) and part.numbers[i + 1] == part.numbers[i] + 1
             neighbor = part.images[i + 1].astype(np.float32) if has_neighbor else None
-            pairs.append((part.images[i].astype(np.float32), neighbor))
+            pairs.append((part.images[i].astype(np.float32), neighbor, part.side))
         return rescans.matches(pairs, self.seed)
 
     @staticmethod
@@ -234,10 +235,14 @@ class FoldWork:
 
 @dataclass(frozen=True)
 class NullPart:
-    """The slices of one volume ``(n, 128, 128)``, their numbers, what was found for them, and what was planted."""
+    """The slices of one volume ``(n, 128, 128)``, their numbers, what was found for them, and what was planted.
+
+    ``side``: pixels along the longer side of the slices as they were acquired.
+    """
 
     volume: int
     images: NDArray[np.float16]
     numbers: NDArray[np.int64]
+    side: int
     found: list[Retrieved]
     planted: Planted | None

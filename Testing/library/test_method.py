@@ -351,10 +351,12 @@ def test_classes(changed, expected):
 
 def test_a_simulated_rescan_is_the_same_anatomy_and_a_noisy_copy_is_not():
     images = [picture(seed) for seed in range(60)]
-    again = rescans.matches([(image, None) for image in images], seed=0)
+    again = rescans.matches([(image, None, 128) for image in images], seed=0)
     strangers = [match(images[i], [(images[i + 1], View())]) for i in range(59)]
     thresholds = Thresholds.from_null(strangers, again)
-    classes = {classify(Pair(0, one), thresholds) for one in rescans.matches([(i, None) for i in images[:20]], seed=1)}
+    classes = {
+        classify(Pair(0, one), thresholds) for one in rescans.matches([(i, None, 128) for i in images[:20]], seed=1)
+    }
     assert MatchClass.NOVEL not in classes
     noisy = (np.clip(i + 0.01 * np.random.default_rng(0).normal(size=i.shape), 0, 1) for i in images[:20])
     copies = [match(q.astype(np.float32), [(i, View())]) for q, i in zip(noisy, images[:20], strict=True)]
@@ -365,6 +367,14 @@ def test_a_simulated_rescan_is_the_same_anatomy_and_a_noisy_copy_is_not():
     assert all(m.lies_still for m in smooth)
     assert {classify(Pair(0, one), thresholds) for one in smooth} <= {MatchClass.COPY, MatchClass.ALTERED}
     assert sum(m.lies_still for m in again) <= 3
+
+
+def test_noise_of_a_rescan_is_that_of_the_pixels_that_were_acquired():
+    image = np.full((128, 128), 0.5, np.float32)
+    noise = {side: rescans.simulated(image, None, np.random.default_rng(0), side) for side in (64, 128, 256)}
+    fine = {side: float(np.diff(one[40:90, 40:90], axis=1).std()) for side, one in noise.items()}
+    assert fine[256] == pytest.approx(fine[128] / 2, rel=0.05)  # four pixels made one
+    assert fine[64] < 0.6 * fine[128]  # neighbors share their noise
 
 
 def test_slices_on_a_line_through_one_volume_are_a_trajectory():

@@ -32,7 +32,11 @@ _ORDER = ("", "novel", "same anatomy", "altered copy", "copy", "exact")
 def rescanned(chosen: Sequence[Chosen], seed: Sequence[int]) -> Iterator[Query]:
     """A simulated rescan of each volume: one pose and shading for all of its slices."""
     for i, one in enumerate(chosen):
-        images = [simulated(image, None, np.random.default_rng([*seed, i])) for image in one.stack.images]
+        beside: Sequence[NDArray[np.float32] | None] = one.following or [None] * len(one.stack.images)
+        images = [
+            simulated(image, neighbor, np.random.default_rng([*seed, i]))
+            for image, neighbor in zip(one.stack.images, beside, strict=True)
+        ]
         stack = SliceStack(images, one.stack.spacing, one.stack.numbers, one.stack.total, one.stack.plane)
         yield Query(one.name, stack)
 

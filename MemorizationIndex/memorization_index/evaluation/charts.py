@@ -103,7 +103,8 @@ def _duplication(axes: Any, rows: Rows) -> None:
     for measure, color in zip(shares, COLORS, strict=False):
         own = [r for r in rows if r["measure"] == measure]
         mean = np.array([r["mean"] for r in own])
-        span = [mean - [r["least"] for r in own], [r["most"] for r in own] - mean]
+        # The mean of equal numbers may differ from them by rounding.
+        span = np.maximum([mean - [r["least"] for r in own], [r["most"] for r in own] - mean], 0)
         axes.errorbar([r["duplication"] for r in own], mean, span, fmt="o-", color=color, capsize=2, label=measure)
     axes.set(xlabel="share of copies in the set", ylabel="index (bars: range over augmentations)", ylim=(-0.02, 1.02))
     axes.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(0, 0.8))
@@ -117,7 +118,9 @@ def draw_stages(out: Path, stages: Rows) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
     places, names = range(len(stages)), [s["stage"] for s in stages]
     estimate = np.array([s["estimate"] for s in stages])
-    span = [estimate - [s["estimate_low"] for s in stages], [s["estimate_high"] for s in stages] - estimate]
+    span = np.maximum(
+        [estimate - [s["estimate_low"] for s in stages], [s["estimate_high"] for s in stages] - estimate], 0
+    )
     bounds = [[s[k] for s in stages] for k in ("truth_clear", "truth_at_most")]
     left.fill_between(places, *bounds, color="0.85", label="clearly memorized … not clearly novel")
     left.plot(places, [s["truth"] for s in stages], "s--", color="0.4", label="truth (brute force)")
