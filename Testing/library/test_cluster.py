@@ -167,7 +167,11 @@ def test_client_that_stopped_or_was_killed_goes_on(workers, cohort, tmp_path: Pa
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])}
 
     def interrupted(number: signal.Signals, after: int) -> str:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
+        # A shell has its background jobs ignore SIGINT, and children of a test run there inherit that.
+        heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+        signal.signal(signal.SIGINT, heeded)
+        with process:
             for line in process.stdout:
                 if json.loads(line).get("done", 0) >= after:
                     process.send_signal(number)
