@@ -7,6 +7,7 @@ kept out of the training set; in many cohorts that is another contrast, side or 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,13 @@ from memorization_index.evaluation.tables import Rows, column, subjects, table
 from memorization_index.rescans import simulated
 from memorization_index.scoring import Query
 from memorization_index.statistics import auc, detection_intervals
-from memorization_index.verdicts import MatchClass, Verdict
-from memorization_index.volumes import SliceStack
+from memorization_index.verdicts import FLAG_P, MatchClass, Verdict
 
 RESCAN, OTHER_VOLUME = "rescan", "other volume"
 #: What changes no geometry: there, and only there, a copy can be told from a new scan of the same person.
 UNMOVED = ("identity", "noise", "intensity", "tone", "bias", "blur", "compression")
 #: Classes from the least to the most like a copy.
-_ORDER = ("", "novel", "same anatomy", "altered copy", "copy", "exact")
+_ORDER = tuple(reversed(MatchClass))
 
 
 def rescanned(chosen: Sequence[Chosen], seed: Sequence[int]) -> Iterator[Query]:
@@ -37,8 +37,7 @@ def rescanned(chosen: Sequence[Chosen], seed: Sequence[int]) -> Iterator[Query]:
             simulated(image, neighbor, np.random.default_rng([*seed, i]))
             for image, neighbor in zip(one.stack.images, beside, strict=True)
         ]
-        stack = SliceStack(images, one.stack.spacing, one.stack.numbers, one.stack.total, one.stack.plane)
-        yield Query(one.name, stack)
+        yield Query(one.name, replace(one.stack, images=images))
 
 
 def other_volumes(entries: Sequence[Entry], people: Sequence[str]) -> list[Entry]:
@@ -72,7 +71,7 @@ def summary(again: Rows, volumes: Rows, copies: Rows) -> list[dict[str, Any]]:
             "named": float(np.mean([row["match_subject"] == row["subject"] for row in rows])),
             "never_novel": float(np.mean(noticed)),
             **{f"class {name}": float(np.mean([c == name for c in classes])) for name in _ORDER[1:]},
-            "found_at_1_percent": float((column(rows, "p_value") <= 0.01).mean()),
+            "found_at_1_percent": float((column(rows, "p_value") <= FLAG_P).mean()),
             **{f"verdict {name}": float(np.mean([v == name for v in verdicts])) for name in Verdict},
             "auc": area, "auc_interval": interval,
         })  # fmt: skip

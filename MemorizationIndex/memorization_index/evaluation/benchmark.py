@@ -25,7 +25,7 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation import again, tables
 from memorization_index.evaluation.duplication import COLUMNS as SET_COLUMNS
 from memorization_index.evaluation.duplication import duplication_rows, spread
-from memorization_index.evaluation.kept import begin, states
+from memorization_index.evaluation.kept import begin, states, store
 from memorization_index.evaluation.rivals import Rivals, recording
 from memorization_index.evaluation.sampling import Chosen, augmented, choose
 from memorization_index.progress import Progress
@@ -188,17 +188,8 @@ def _split(
             slices += [{**one, **row} for row in _slice_rows(scores, measures, chosen)]
             volumes += [{**one, **row} for row in _volume_rows(scores, chosen)]
             features.append(described)
-    known = {again.RESCAN: list(again.rescanned(copies, [plan.seed, number]))}
     seconds = choose(others, [entry.subject for entry in others], reference.plane, len(others), plan.slices)
-    if seconds:
-        known[again.OTHER_VOLUME] = [Query(one.name, one.stack) for one in seconds]
-    known_slices, known_volumes = [], []
-    for kind, queries in known.items():
-        progress.begin(f"split {number + 1} of {plan.splits}: the same people again, {kind}", len(queries), "volumes")
-        scores = score_queries(reference, queries, options=options, progress=progress)
-        retriever.take()
-        known_slices += [{"split": number, "kind": kind, **r} for r in _slice_rows(scores, {}, [*copies, *seconds])]
-        known_volumes += [{"split": number, "kind": kind, **r} for r in _volume_rows(scores, [*copies, *seconds])]
+    again_slices, again_volumes = _scored_again(reference, copies, seconds, options, plan, number, progress)
     sets = duplication_rows(slices, np.concatenate(features), rivals.bank_features, [plan.seed, number])
     result = {
         "training": {**reference.manifest["counts"], "calibration": reference.manifest["calibration"]},
@@ -207,14 +198,34 @@ def _split(
         "seconds": time.monotonic() - started,
         "slices": slices,
         "volumes": volumes,
-        "again_slices": known_slices,
-        "again_volumes": known_volumes,
+        "again_slices": again_slices,
+        "again_volumes": again_volumes,
         "sets": [{"split": number, **row} for row in sets],
     }
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(result), encoding="utf-8")
-    beside.replace(path)
+    store(path, result)
     return result
+
+
+def _scored_again(
+    reference: Reference,
+    copies: Sequence[Chosen],
+    seconds: Sequence[Chosen],
+    options: Options,
+    plan: Plan,
+    number: int,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of slices and volumes of the copied people, scanned again; ``seconds`` are other volumes of theirs."""
+    known = {again.RESCAN: list(again.rescanned(copies, [plan.seed, number]))}
+    if seconds:
+        known[again.OTHER_VOLUME] = [Query(one.name, one.stack) for one in seconds]
+    slices, volumes = [], []
+    for kind, queries in known.items():
+        progress.begin(f"split {number + 1} of {plan.splits}: the same people again, {kind}", len(queries), "volumes")
+        scores = score_queries(reference, queries, options=options, progress=progress)
+        slices += [{"split": number, "kind": kind, **r} for r in _slice_rows(scores, {}, [*copies, *seconds])]
+        volumes += [{"split": number, "kind": kind, **r} for r in _volume_rows(scores, [*copies, *seconds])]
+    return slices, volumes
 
 
 def _built(entries: Sequence[Entry], plan: Plan, progress: Progress) -> Reference:

@@ -30,7 +30,7 @@ from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.duplication import reduce, set_measures
 from memorization_index.evaluation.fraction import COPIED, copied_fraction
-from memorization_index.evaluation.kept import begin, states
+from memorization_index.evaluation.kept import begin, states, store
 from memorization_index.evaluation.rivals import RecordingRetriever, Rivals, recording
 from memorization_index.evaluation.sampling import Chosen
 from memorization_index.evaluation.sharpness import Changed, altered, grain, matched_auc
@@ -96,9 +96,7 @@ def evaluate_generator(
         if not path.exists():
             bench = bench or Bench.build(training, controls[:: settings.every], settings, progress)
             found = bench.controls() if name == "controls" else bench.stage(name, stages[name])
-            beside = path.with_suffix(".new")
-            beside.write_text(json.dumps(found), encoding="utf-8")
-            beside.replace(path)
+            store(path, found)
         done[name] = json.loads(path.read_text(encoding="utf-8"))
     result = {"version": __version__, "settings": asdict(settings), "training_images": len(training), **_joined(done)}
     _write(out, result, done)

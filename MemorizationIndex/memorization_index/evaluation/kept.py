@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from memorization_index.progress import Progress
 
@@ -24,3 +26,10 @@ def begin(out: Path, parts: str, plan: str, progress: Progress) -> None:
     for part in old:
         part.unlink()
     path.write_text(plan, encoding="utf-8")
+
+
+def store(path: Path, part: dict[str, Any]) -> None:
+    """Write a finished part whole or not at all."""
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(part), encoding="utf-8")
+    beside.replace(path)
