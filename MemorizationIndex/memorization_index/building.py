@@ -322,7 +322,6 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
             "deviation": null.deviation,
             "smallest_slice_p": null.smallest_slice_p,
             "smallest_volume_p": null.smallest_volume_p,
-            "by_position": null.bins() is not None,
         }
     calibration |= _scale(result)
     manifest["calibration"] = calibration

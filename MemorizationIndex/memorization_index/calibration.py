@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,11 @@ from scipy.special import gammaln
 
 #: With fewer subjects nothing is calibrated: MI, ONI, p and q stay empty (METHOD §3.9).
 MINIMUM_SUBJECTS = 5
-#: A null conditioned on relative position needs this many values from this many subjects in every bin (METHOD §3.5).
-BIN_VALUES, BIN_SUBJECTS, BINS = 200, 10, 5
+#: How far in relative position a null value counts (standard deviation of a Gaussian weight), and as how many values
+#: near by the whole null counts.
+_REACH, _WHOLE = 0.05, 10.0
+#: Relative positions at which the null's mean and deviation are known: every hundredth.
+_PLACES = 101
 _VARIANCE_FLOOR = 1e-8  # the paper's Eq. 5
 
 Floats = NDArray[np.float64]
@@ -47,12 +51,12 @@ class Null:
 
     @property
     def mean(self) -> float:
-        """μ of the paper's Eq. 5, each subject weighing the same."""
+        """Mean of the whole null, each subject weighing the same."""
         return float(self._weights @ self.similarity)
 
     @property
     def deviation(self) -> float:
-        """σ of the paper's Eq. 5, each subject weighing the same."""
+        """Standard deviation of the whole null, each subject weighing the same."""
         return float(np.sqrt(self._weights @ np.square(self.similarity - self.mean) + _VARIANCE_FLOOR))
 
     @property
@@ -63,51 +67,75 @@ class Null:
     @property
     def smallest_slice_p(self) -> float:
         """The smallest p-value that a slice can get from this null."""
-        edges = self.bins()
-        labels = (
-            np.zeros(len(self.similarity), int) if edges is None else np.searchsorted(edges, self.position, "right")
-        )
-        return float(1 / (np.bincount(labels).max() + 1))
+        return 1 / (len(self.similarity) + 1)
 
     @property
     def smallest_volume_p(self) -> float:
         """The smallest p-value that a volume can get: one above the number of subjects, inverted."""
         return 1 / (self.subjects + 1)
 
-    def bins(self) -> Floats | None:
-        """Inner edges of the position bins that p-values are conditioned on, or None where data are too few."""
-        if len(self.similarity) < BIN_VALUES * BINS:
-            return None
-        edges = np.quantile(self.position, np.linspace(0, 1, BINS + 1)[1:-1])
-        labels = np.searchsorted(edges, self.position, side="right")
-        for label in range(BINS):
-            inside = labels == label
-            if inside.sum() < BIN_VALUES or len(np.unique(self.subject[inside])) < BIN_SUBJECTS:
-                return None
-        return edges
+    @property
+    def smallest_deviation(self) -> float:
+        """The smallest σ that a slice is compared with."""
+        return float(self._local[1].min())
 
-    def slice_p(self, similarity: Floats, position: Floats) -> tuple[Floats, NDArray[np.int64]]:
-        """p = (1 + #{null ≥ s}) / (n + 1) of slices ``(m,)``, and the n of each.
+    @cached_property
+    def _sums(self) -> Floats:
+        """What each null value adds to moments around each place: count, similarity, its square ``(3, places, n)``."""
+        near = np.exp(-0.5 * np.square((np.linspace(0, 1, _PLACES)[:, None] - self.position) / _REACH))
+        near *= self._weights * len(self.similarity)
+        centered = self.similarity - self.mean
+        return np.stack([near, near * centered, near * np.square(centered)])
 
-        Where the null is large enough it is that of matches at the same relative position only: a fifth of all.
+    def _around(self, sums: Floats) -> tuple[Floats, Floats]:
+        """μ and σ at each place from sums ``(3, places)``; the whole null counts a little, lest few decide."""
+        count, first, second = sums
+        shift = first / (count + _WHOLE)
+        variance = (second + _WHOLE * self.deviation**2) / (count + _WHOLE) - shift**2
+        return self.mean + shift, np.sqrt(np.maximum(variance, _VARIANCE_FLOOR))
+
+    @cached_property
+    def _local(self) -> tuple[Floats, Floats]:
+        """μ and σ of the paper's Eq. 5 where a matched slice lies, at every hundredth of the way through the volume.
+
+        Slices near the end of a head hold little, and strangers look alike there. Null values count by how near they
+        are, each subject as much as another.
         """
-        edges = self.bins()
-        if edges is None:
-            return _upper_p(self.similarity, similarity), np.full(len(similarity), len(self.similarity))
-        labels = np.searchsorted(edges, self.position, side="right")
-        wanted = np.searchsorted(edges, position, side="right")
-        result = np.empty(len(similarity))
-        for label in range(BINS):
-            result[wanted == label] = _upper_p(self.similarity[labels == label], similarity[wanted == label])
-        return result, np.bincount(labels, minlength=BINS)[wanted]
+        if not self._is_local:
+            return np.full(_PLACES, self.mean), np.full(_PLACES, self.deviation)
+        return self._around(self._sums.sum(axis=2))
 
-    def mi(self, similarity: Floats) -> Floats:
-        """MI = (s − μ)/σ (Eq. 6)."""
-        result: Floats = (np.asarray(similarity) - self.mean) / self.deviation
+    @property
+    def _is_local(self) -> bool:
+        return bool(np.ptp(self.position) > 0)
+
+    @cached_property
+    def null_mi(self) -> Floats:
+        """MI of the null's own values ``(n,)``, μ and σ without their own subject where they are local.
+
+        Otherwise a subject would pull them to itself, and new people would look more unusual than they are.
+        """
+        if not self._is_local:
+            return self.mi(self.similarity, self.position)
+        result, all_of_them, place = np.empty(len(self.similarity)), self._sums.sum(axis=2), _places(self.position)
+        for subject in np.unique(self.subject):
+            own = self.subject == subject
+            mean, deviation = self._around(all_of_them - self._sums[..., own].sum(axis=2))
+            result[own] = (self.similarity[own] - mean[place[own]]) / deviation[place[own]]
         return result
 
+    def mi(self, similarity: Floats, position: Floats) -> Floats:
+        """MI = (s − μ)/σ (Eq. 6) of slices ``(m,)`` whose matches lie at these relative positions."""
+        mean, deviation = (values[_places(position)] for values in self._local)
+        result: Floats = (np.asarray(similarity) - mean) / deviation
+        return result
+
+    def slice_p(self, mi: Floats) -> Floats:
+        """p = (1 + #{null ≥ MI}) / (n + 1) of slices with these MI ``(m,)``."""
+        return _upper_p(self.null_mi, mi)
+
     def volume_maxima(self, slices: int) -> tuple[Floats, Floats]:
-        """The null of a volume's maximum over ``slices`` slices: values ``(k,)`` and their probabilities (sum 1).
+        """The null of a volume's largest MI of ``slices`` slices: values ``(k,)`` and their probabilities (sum 1).
 
         Each null volume is a person left out. The maximum over a random subset of its slices has a known
         distribution — the j-th smallest of m is the maximum of n drawn ones with probability C(j−1, n−1) / C(m, n) —
@@ -119,13 +147,13 @@ class Null:
             own = self.subject == subject
             volumes = np.unique(self.volume[own])
             for volume in volumes:
-                ordered = np.sort(self.similarity[own & (self.volume == volume)])
+                ordered = np.sort(self.null_mi[own & (self.volume == volume)])
                 values.append(ordered)
                 weights.append(_maximum_weights(len(ordered), slices) / (len(volumes) * len(subjects)))
         return np.concatenate(values), np.concatenate(weights)
 
     def volume_numbers(self, maximum: float, slices: int) -> VolumeNumbers:
-        """MI and p of a volume whose ``slices`` slices reach ``maximum`` (METHOD §3.8)."""
+        """MI and p of a volume whose ``slices`` slices reach the MI ``maximum`` (METHOD §3.8)."""
         values, weights = self.volume_maxima(slices)
         mean = float(weights @ values)
         deviation = float(np.sqrt(weights @ np.square(values - mean) + _VARIANCE_FLOOR))
@@ -158,6 +186,11 @@ def q_values(p: Floats) -> Floats:
     order = known[np.argsort(p[known], kind="stable")]
     scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
     result[order] = np.minimum(1, np.minimum.accumulate(scaled[::-1])[::-1])
+    return result
+
+
+def _places(position: Floats) -> NDArray[np.int64]:
+    result: NDArray[np.int64] = np.round(np.asarray(position) * (_PLACES - 1)).astype(np.int64)
     return result
 
 

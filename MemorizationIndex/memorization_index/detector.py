@@ -102,8 +102,8 @@ class MemorizationDetector:
         found = self._retriever.search(_as_views(arrays))
         null = self.null_
         unknown = np.full(len(found.similarity), np.nan)
-        mi = null.mi(found.similarity) if null.is_calibrated else unknown
-        p = null.slice_p(found.similarity, np.full(len(mi), 0.5))[0] if null.is_calibrated else unknown
+        mi = null.mi(found.similarity, np.full(len(unknown), 0.5)) if null.is_calibrated else unknown
+        p = null.slice_p(mi) if null.is_calibrated else unknown
         match = found.rows[:, 0]
         return {
             "similarity": found.similarity,

@@ -16,10 +16,10 @@ FEWEST_VOLUMES, FEWEST_SLICES = 10, 20
 LIMIT = 1.0
 
 
-def compared(null: Null, similarity: NDArray[np.float64], volumes: Sequence[str]) -> dict[str, Any]:
-    """Compare the bulk of a run, slices ``(n,)`` that are no copies with their volumes, with the null.
+def compared(null: Null, mi: NDArray[np.float64], volumes: Sequence[str]) -> dict[str, Any]:
+    """Compare the bulk of a run, MI ``(n,)`` of slices that are no copies, with the null.
 
-    ``shift``: difference of the medians in standard deviations of the null, above 0 where generated images look more
+    ``shift``: difference of the medians, above 0 where generated images look more
     like the training set than a new person's scan does; ``spread``: ratio of the interquartile ranges; ``ks`` and
     ``ks_p``: Kolmogorov–Smirnov between the medians of volumes and those of the null's subjects, since slices of one
     volume are not independent. ``p_calibrated`` is false beyond :data:`LIMIT`; None where there is too little to say.
@@ -28,14 +28,14 @@ def compared(null: Null, similarity: NDArray[np.float64], volumes: Sequence[str]
 
     names = np.asarray(volumes, object)
     distinct = np.unique(names.astype(str))
-    result: dict[str, Any] = {"slices": len(similarity), "volumes": len(distinct), "limit": LIMIT, "p_calibrated": None}
-    if len(similarity) < FEWEST_SLICES or len(distinct) < FEWEST_VOLUMES:
+    result: dict[str, Any] = {"slices": len(mi), "volumes": len(distinct), "limit": LIMIT, "p_calibrated": None}
+    if len(mi) < FEWEST_SLICES or len(distinct) < FEWEST_VOLUMES:
         return result
-    low, middle, high = np.percentile(similarity, (25, 50, 75))
-    null_low, null_middle, null_high = np.percentile(null.similarity, (25, 50, 75))
-    shift = float((middle - null_middle) / null.deviation)
-    medians = [float(np.median(similarity[names == name])) for name in distinct]
-    null_medians = [float(np.median(null.similarity[null.subject == s])) for s in np.unique(null.subject)]
+    low, middle, high = np.percentile(mi, (25, 50, 75))
+    null_low, null_middle, null_high = np.percentile(null.null_mi, (25, 50, 75))
+    shift = float(middle - null_middle)
+    medians = [float(np.median(mi[names == name])) for name in distinct]
+    null_medians = [float(np.median(null.null_mi[null.subject == s])) for s in np.unique(null.subject)]
     ks = ks_2samp(medians, null_medians)
     return result | {
         "shift": shift,

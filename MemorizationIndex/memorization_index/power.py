@@ -102,7 +102,7 @@ class PowerCard:
         rows = []
         for name, flagged, named in zip(self._planted, *(one.reshape(shape) for one in judged), strict=True):
             control = joined(concatenated(self._controls[name]), reference.retriever.scale)
-            p, _ = reference.slice_p(control.similarity, control.rows[:, 0])
+            p = reference.null.slice_p(reference.mi(control.similarity, control.rows[:, 0]))
             rows.append(
                 {
                     "augmentation": name,
@@ -121,7 +121,7 @@ class PowerCard:
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which planted copies are flagged, and which name the right person: both ``(n,)``."""
         together = joined(concatenated(found), reference.retriever.scale)
-        p, _ = reference.slice_p(together.similarity, together.rows[:, 0])
+        p = reference.null.slice_p(reference.mi(together.similarity, together.rows[:, 0]))
         images = np.concatenate([square_images(stack, INPUT_SIZE) for stack in stacks])
         training = TrainingImages(reference.volumes, reference.plane, None, Progress())
         candidates = Candidates(together.rows, together.views, self.describer.views())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: How far a number may be from the recorded one: other processors and library versions round differently.
 SIMILARITY, NCC, P = 1e-4, 5e-3, 5e-3
-#: MI may differ by what this much similarity makes of it, divided by the null's deviation.
+#: MI may differ by what this much similarity makes of it, divided by the null's smallest deviation.
 _MI_SIMILARITY = 5e-4
 #: Half of the last decimal that tables have.
 _WRITTEN = 5e-7
@@ -106,16 +106,15 @@ def _compare(reference: Reference, scores: Scores, again: Scores, name: str, fou
     calibration = reference.manifest["calibration"]
     mi, p, volume_p = np.inf, P, P
     if calibration["calibrated"]:
-        mi = _MI_SIMILARITY / calibration["deviation"]
-        ranks = int(old["null_size"].min()) + 1 if "null_size" in old else 1 / calibration["smallest_slice_p"]
-        p = max(P, 2 / ranks)
+        mi = _MI_SIMILARITY / reference.null.smallest_deviation
+        p = max(P, 2 * calibration["smallest_slice_p"])
         volume_p = max(P, calibration["smallest_volume_p"] / 2)
     for column, allowed in (("similarity", SIMILARITY), ("mi", mi), ("p_value", p)):
         _compare_numbers(f"{name}, slices", column, old[column], new[column], allowed, found)
     _compare_classes(name, old, new, calibration["thresholds"], found)
     old, new = (_rows(s.volumes, name) for s in (scores, again))
-    if calibration["calibrated"] and "null_deviation" in old:  # a volume's MI has a null of its own
-        mi = _MI_SIMILARITY / float(old["null_deviation"][0])
+    if calibration["calibrated"]:  # a volume's MI has a null of its own
+        mi /= float(old["null_deviation"][0])
     for column, allowed in (("mi", mi), ("p_value", volume_p)):
         _compare_numbers(name, column, old[column], new[column], allowed, found)
     # Whether p counts is decided by all images of a run together, so only all of them give the same verdict.

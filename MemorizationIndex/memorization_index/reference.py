@@ -239,11 +239,9 @@ class Reference:
         """From where on a match is what (see :mod:`.verdicts`)."""
         return Thresholds(**self.manifest["calibration"]["thresholds"])
 
-    def slice_p(
-        self, similarity: NDArray[np.float64], nearest: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """p of slices ``(m,)`` whose nearest training slices are the rows ``nearest``; see :meth:`Null.slice_p`."""
-        return self.null.slice_p(similarity, self.slice_position[nearest])
+    def mi(self, similarity: NDArray[np.float64], nearest: NDArray[np.int64]) -> NDArray[np.float64]:
+        """MI of slices ``(m,)`` whose nearest training slices are the rows ``nearest``; see :meth:`Null.mi`."""
+        return self.null.mi(similarity, self.slice_position[nearest])
 
     @property
     def subject_labels(self) -> NDArray[np.int64]:
@@ -359,6 +357,11 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
             raise ValueError(f"{THUMBNAILS} has {thumbnails.shape[0]} pictures for {len(table)} slices")
     tensors = load_file(folder / "whitening.safetensors")
     null = load_file(folder / "null.safetensors")
+    known = null["similarity"], null["position"]
+    if not all(np.isfinite(x).all() for x in known) or not ((null["position"] >= 0) & (null["position"] <= 1)).all():
+        raise ValueError("the null has values that are no similarities or positions")
+    if not ((table[:, 1] >= 0) & (table[:, 1] < np.array([v.total for v in volumes])[table[:, 0]])).all():
+        raise ValueError("slices.csv has slices that its volumes do not have")
     return Reference(
         manifest,
         volumes,

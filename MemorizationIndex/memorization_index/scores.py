@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from memorization_index.pseudonyms import Key
 
 SLICE_COLUMNS = (
-    "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "null_size", "q_value", "match_subject",
+    "volume", "plane", "slice", "similarity", "mi", "oni", "p_value", "q_value", "match_subject",
     "match_volume", "match_slice", "match_class", "ncc", "part", "transform", "layer_agreement", "channel",
     "flagged",
 )  # fmt: skip
@@ -172,7 +172,6 @@ def _read_table(path: Path, names: Sequence[str]) -> Columns:
         "layer_agreement",
         "n_slices",
         "n_flagged",
-        "null_size",
         "match_first",
         "match_last",
         "mirrored",

@@ -293,7 +293,6 @@ class _Numbers:
     similarity: NDArray[np.float64]
     mi: NDArray[np.float64]
     p: NDArray[np.float64]
-    null_size: NDArray[np.int64]
     thresholds: Thresholds
 
     def is_flagged(self, index: int, pair: Pair) -> bool:
@@ -305,12 +304,9 @@ def _calibrate(reference: Reference, queries: Sequence[_Retrieved]) -> _Numbers:
     similarity = np.concatenate([q.similarity for q in queries])
     nearest = np.concatenate([q.rows[:, 0] for q in queries])
     null = reference.null
-    empty: NDArray[np.float64] = np.full(len(similarity), np.nan)
-    mi = null.mi(similarity) if null.is_calibrated else empty
-    p, size = empty, np.zeros(len(similarity), np.int64)
-    if null.is_calibrated:
-        p, size = reference.slice_p(similarity, nearest)
-    return _Numbers(similarity, mi, p, size, reference.thresholds)
+    mi = reference.mi(similarity, nearest) if null.is_calibrated else np.full(len(similarity), np.nan)
+    p = null.slice_p(mi) if null.is_calibrated else mi
+    return _Numbers(similarity, mi, p, reference.thresholds)
 
 
 def _slice_table(
@@ -326,7 +322,7 @@ def _slice_table(
     bulk = unverified & ~(p <= FLAG_P)
     generator: dict[str, Any] = {"p_calibrated": None}
     if reference.null.is_calibrated:
-        generator = compared(reference.null, numbers.similarity[bulk], names[bulk].tolist())
+        generator = compared(reference.null, mi[bulk], names[bulk].tolist())
     p_flags = p if generator["p_calibrated"] is not False else np.full(len(p), np.nan)
     # The verified candidate is the match; without verification it is the most similar training slice.
     rows = np.array([pair.row if pair else n for pair, n in zip(pairs, nearest, strict=True)], np.int64)
@@ -339,7 +335,6 @@ def _slice_table(
         "mi": mi,
         "oni": oni(mi),
         "p_value": p,
-        "null_size": numbers.null_size,
         "q_value": q_values(p),
         "match_subject": np.array([m.subject for m in matched], object),
         "match_volume": np.array([m.name for m in matched], object),
@@ -403,9 +398,9 @@ def _volume_table(reference: Reference, queries: Sequence[_Retrieved], slices: C
 
 
 def _volume_row(reference: Reference, query: _Retrieved, own: Columns, p_calibrated: bool) -> dict[str, Any]:
-    count, similarity = len(query.numbers), float(own["similarity"].max())
+    count, highest = len(query.numbers), float(own["mi"].max())
     calibrated = reference.null.is_calibrated
-    numbers = reference.null.volume_numbers(similarity, count) if calibrated else VolumeNumbers()
+    numbers = reference.null.volume_numbers(highest, count) if calibrated else VolumeNumbers()
     flagged, classes = own["flagged"], [MatchClass(c) for c in own["match_class"]]
     subject, volume = _main_match(own, flagged)
     matched = own["match_volume"] == volume
@@ -419,10 +414,10 @@ def _volume_row(reference: Reference, query: _Retrieved, own: Columns, p_calibra
         "n_slices": count,
         "n_flagged": int(flagged.sum()),
         "fraction_copied": float(np.mean([c in COPIED for c in classes])),
-        "similarity": similarity,
+        "similarity": float(own["similarity"].max()),
         "null_mean": numbers.null_mean,
         "null_deviation": numbers.null_deviation,
-        "mi_max": float(own["mi"].max()),
+        "mi_max": highest,
         "mi": numbers.mi,
         "oni": float(oni(np.array(numbers.mi))),
         "p_value": numbers.p,

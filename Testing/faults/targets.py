@@ -93,8 +93,7 @@ def open_bundle(folder: Path, number: int) -> None:
     reference.retriever.banks[next(iter(reference.features))].search(vectors, 3)
     similarity = np.array([0.5])
     if reference.null.is_calibrated:
-        reference.null.mi(similarity)
-        reference.null.slice_p(similarity, np.array([0.5]))
+        reference.null.slice_p(reference.mi(similarity, np.array([0])))
         reference.null.volume_numbers(0.5, 3)
 
 

@@ -140,18 +140,18 @@ def test_every_flagged_volume_has_pictures_and_charts(result: SimpleNamespace) -
             assert len(marks(trajectory[0])) == named.sum()
 
 
-def test_score_chart_shows_similarity_and_the_null_s_band(result: SimpleNamespace) -> None:
-    volumes, calibration = result.scores.volumes, result.scores.run["calibration"]
+def test_score_chart_shows_mi_and_the_null_s_band(result: SimpleNamespace) -> None:
+    volumes = result.scores.volumes
     row = list(volumes["volume"]).index("mirrored.nii.gz")
     score, trajectory = re.findall(r"<svg.*?</svg>", sections(result.source)[f"image-{row}"], re.S)
-    top, bottom = 8, 170 - 34  # similarity 1 and 0
-    similarity = result.scores.slices["similarity"][result.scores.slices["volume"] == "mirrored.nii.gz"]
-    drawn = [(bottom - y) / (bottom - top) for _, y in marks(score)]
-    np.testing.assert_allclose(drawn, similarity, atol=0.001)
+    top, bottom = 8, 170 - 34  # the ends of the axis
+    mi = result.scores.slices["mi"][result.scores.slices["volume"] == "mirrored.nii.gz"]
+    low, high = -2, np.ceil(mi.max())
+    drawn = [low + (bottom - y) / (bottom - top) * (high - low) for _, y in marks(score)]
+    np.testing.assert_allclose(drawn, mi, atol=0.001 * (high - low))
     y, height = map(float, re.search(r'y="([\d.]+)" width="\d+" height="([\d.]+)" fill="#dde7f0"', score).groups())
-    edges = [(bottom - e) / (bottom - top) for e in (y + height, y)]
-    expected = [calibration["mean"] + k * calibration["deviation"] for k in (-1.96, 1.96)]
-    np.testing.assert_allclose(edges, np.clip(expected, 0, 1), atol=0.002)
+    edges = [low + (bottom - e) / (bottom - top) * (high - low) for e in (y + height, y)]
+    np.testing.assert_allclose(edges, [-1.96, 1.96], atol=0.002 * (high - low))
     # A whole copy runs through its training volume in order: a straight line.
     x, y = np.array(marks(trajectory)).T
     np.testing.assert_allclose(np.diff(y) / np.diff(x), -(bottom - top) / (480 - 44 - 10), rtol=0.01)

@@ -69,7 +69,7 @@ class ResultsTest(LogicTestCase):
         scores = reference.score([queries])
         # The worker adds in another order (one BLAS thread) and its tables have six digits: similarities agree to 1e-6.
         # MI is similarity divided by the null's deviation, ONI its hyperbolic tangent, and so is their tolerance.
-        tolerances = dict.fromkeys(("mi", "mi_max", "oni"), 1e-6 / reference.null.deviation)
+        tolerances = dict.fromkeys(("mi", "mi_max", "oni"), 1e-6 / reference.null.smallest_deviation)
         for table, expected in ((volumes, scores.volumes), (slices, scores.slices)):
             for name in set(expected) - {"path"}:
                 values = column(table, name)

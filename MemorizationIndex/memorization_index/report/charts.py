@@ -1,16 +1,18 @@
-"""Charts of one volume as inline SVG: score against slice, and matched training slice against slice."""
+"""Charts of one volume as inline SVG: MI against slice, and matched training slice against slice."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.report.markup import CLASS_COLORS, PLAIN_COLOR, text
 
 Columns = dict[str, NDArray[Any]]
 
+#: Half the width of the band that holds 95 % of a normal distribution, in standard deviations (MI's unit).
+_BAND = 1.96
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 480, 170, 44, 34, 8, 10
 
 
@@ -47,27 +49,26 @@ class _Axes:
         )
 
 
-def score_chart(volume: str, own: Columns, calibration: dict[str, Any]) -> str:
-    """Similarity against slice number, with the band that holds 95 % of the null; empty for a single slice.
+def score_chart(volume: str, own: Columns, calibrated: bool) -> str:
+    """MI (similarity, without calibration) against slice number, with the band that holds 95 % of the null.
 
-    ``own``: the rows of the slice table that belong to the volume. The band is μ ± 1.96 σ of the null.
+    ``own``: the rows of the slice table that belong to the volume. Empty for a single slice.
     """
-    numbers, similarity = own["slice"], own["similarity"]
+    numbers, scores = own["slice"], own["mi" if calibrated else "similarity"]
     if len(numbers) < 2:
         return ""
-    axes = _Axes((int(numbers.min()), int(numbers.max())), (0, 1))
-    parts, under = [], "similarity against slice"
-    if calibration["calibrated"]:
+    span = (math.floor(min(scores.min(), -_BAND)), math.ceil(max(scores.max(), _BAND))) if calibrated else (0, 1)
+    axes = _Axes((int(numbers.min()), int(numbers.max())), span)
+    parts, under = [], f"{'MI' if calibrated else 'similarity'} against slice"
+    if calibrated:
         under += "; band: 95 % of new people's scans"
-        high, low = (
-            axes.y(float(np.clip(calibration["mean"] + k * calibration["deviation"], 0, 1))) for k in (1.96, -1.96)
-        )
+        high, low = axes.y(_BAND), axes.y(-_BAND)
         parts.append(
             f'<rect x="{_LEFT}" y="{high:.1f}" width="{_WIDTH - _LEFT - _RIGHT}" height="{low - high:.1f}" '
             f'fill="#dde7f0"/>'
         )
     for i in range(len(numbers)):
-        parts.append(_point(axes, numbers[i], similarity[i], str(own["match_class"][i]), bool(own["flagged"][i])))
+        parts.append(_point(axes, numbers[i], scores[i], str(own["match_class"][i]), bool(own["flagged"][i])))
     return axes.drawn(f"{volume}: {under}", under, "".join(parts))
 
 

@@ -69,7 +69,7 @@ def _section(scores: Scores, row: int, picture: int | None, anchor: str, decisio
     if in_order := float(volumes["trajectory"][row]) if "trajectory" in volumes else 0.0:
         first, last = volumes["match_first"][row], volumes["match_last"][row]
         facts.append(f"{100 * in_order:.0f} % follow its training slices {first} to {last} in order")
-    charts = score_chart(name, own, scores.run["calibration"]) + trajectory_chart(name, match_volume, own)
+    charts = score_chart(name, own, scores.run["calibration"]["calibrated"]) + trajectory_chart(name, match_volume, own)
     return (
         f'<section class="match" id="{anchor}"><h3>{text(name)} {tag(str(volumes["verdict"][row]))}</h3>'
         f"<p>{text(' · '.join(facts))}</p>{_pictures(scores, picture)}"

@@ -44,8 +44,9 @@ def method(run: dict[str, Any]) -> str:
     if calibration["calibrated"]:
         lines += [
             _null(run),
-            "MI = (similarity − mean) / deviation of the null; ONI = −tanh(MI): −1 memorized, 0 typical, +1 novel. An "
-            "image's own MI and p compare its maximum with maxima over as many slices of left-out people.",
+            "MI = (similarity − mean) / deviation of the null where in the body the match lies; ONI = −tanh(MI): −1 "
+            "memorized, 0 typical, +1 novel. An image's own MI and p compare its largest MI with the largest over as "
+            "many slices of left-out people.",
             "p: how often a new person's real scan is at least this similar. q: p adjusted for the number of slices or "
             "images (Benjamini–Hochberg).",
         ]
