@@ -27,11 +27,14 @@ TICK = 0.05
 
 @contextlib.contextmanager
 def unchanging(files: Sequence[Path]) -> Iterator[None]:
-    """Raise :class:`MemorizationIndexError` where one of the files is written to or replaced inside of the block."""
+    """Raise :class:`MemorizationIndexError` where one of the files is written to or replaced inside of the block.
+
+    What was written within the last ``TICK`` must first rest that long: a second change within it leaves no trace.
+    """
+    before = [_state(file) for file in files]  # before the wait: a change during it is one too
     age = time.time() - max(file.stat().st_mtime for file in files)
-    if age < TICK:  # what is written within the same tick would not be noticed
+    if age < TICK:
         time.sleep(min(TICK - age, TICK))
-    before = [_state(file) for file in files]
     yield
     if [_state(file) for file in files] != before:
         raise MemorizationIndexError(

@@ -1,4 +1,7 @@
-"""What ITK does not say of a NIfTI file: it fills what is missing with zeros, and sets NaN and infinity to zero."""
+"""What ITK does not say of a NIfTI file: it fills what is missing with zeros, and sets NaN and infinity to zero.
+
+In a header, too: voxels of infinite size become 1 mm, and on some infinite axes it works without end.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from typing import Protocol
 import numpy as np
 
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.limits import check_components, check_expansion, check_shape, unreadable
+from memorization_index.limits import VOXEL_SIZES, check_components, check_expansion, check_shape, unreadable
 
-_SINGLE_FILE_HEADER = 348
+_HEADER = 348  # bytes; NIfTI-2, which ITK does not read, has 540
 _BLOCK = 1 << 20
 #: NIfTI data type → the NumPy type of those that can hold NaN.
 _FLOATS = {16: "f4", 64: "f8"}
@@ -32,6 +35,7 @@ class _Header:
     offset: int
     size: int  # bytes of voxels
     float_type: str | None  # NumPy's name of the voxels' type where they are floating-point numbers
+    place: tuple[float, ...]  # all numbers that say where the voxels lie, and how large they are
 
     @property
     def end(self) -> int:
@@ -53,12 +57,14 @@ def check_nifti(path: Path) -> None:
     header = _read_header(path)
     if header is None:
         raise MemorizationIndexError(
-            f"{path}: does not begin with a NIfTI header; expected a NIfTI-1 or NIfTI-2 file, so export it again."
+            f"{path}: does not begin with a NIfTI-1 header; expected one (NIfTI-2 is not read), so export it again."
         )
     check_components(path, _COMPONENTS.get(header.kind, 1))
     if header.kind not in _SCALARS:
         raise unreadable(path, f"has voxels of the NIfTI data type {header.kind}, which is none of numbers")
     check_shape(path, header.shape)
+    if not all(abs(number) <= VOXEL_SIZES[1] for number in header.place):  # false for NaN
+        raise unreadable(path, "has voxel sizes or axes that are infinite, no numbers, or beyond any scan")
     if zipped:
         check_expansion(path, header.end, path.stat().st_size)
     with path.open("rb") as raw:
@@ -96,7 +102,7 @@ def nifti_shape(path: Path) -> tuple[int, ...] | None:
 
 def _read_header(path: Path) -> _Header | None:
     with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-        return _header(stream.read(_SINGLE_FILE_HEADER))
+        return _header(stream.read(_HEADER))
 
 
 def not_finite(path: Path, bad: int) -> MemorizationIndexError:
@@ -129,21 +135,27 @@ def _blocks(stream: _Readable, size: int) -> Iterator[bytes]:
 
 
 def _header(header: bytes) -> _Header | None:
-    """Where the voxels of a single-file NIfTI-1/2 lie; None where this is not one."""
-    if len(header) < _SINGLE_FILE_HEADER:
+    """Where the voxels of a single-file NIfTI-1 lie; None where this is not one."""
+    order = next((order for order in "<>" if header[:4] == struct.pack(order + "i", _HEADER)), None)
+    if order is None or len(header) < _HEADER:
         return None
-    layouts = {348: ("8h", 40, 70, "f", 108), 540: ("8q", 16, 12, "q", 168)}
-    for order in "<>":
-        layout = layouts.get(struct.unpack_from(order + "i", header)[0])
-        if layout is None:
-            continue
-        dim_format, dim_at, type_at, offset_format, offset_at = layout
-        dim = [int(d) for d in struct.unpack_from(order + dim_format, header, dim_at)]
-        kind = struct.unpack_from(order + "h", header, type_at)[0]
-        offset = struct.unpack_from(order + offset_format, header, offset_at)[0]
-        if not 1 <= dim[0] <= 7 or not np.isfinite(offset) or offset < 0:
-            return None
-        shape = tuple(max(1, d) for d in dim[1 : dim[0] + 1])
-        float_type = order + _FLOATS[kind] if kind in _FLOATS else None
-        return _Header(shape, kind, int(offset), math.prod(shape) * _SCALARS.get(kind, 1), float_type)
-    return None
+    dim = struct.unpack_from(order + "8h", header, 40)
+    kind = struct.unpack_from(order + "h", header, 70)[0]
+    offset = struct.unpack_from(order + "f", header, 108)[0]
+    if not 1 <= dim[0] <= 7 or not np.isfinite(offset) or offset < 0:
+        return None
+    shape = tuple(max(1, d) for d in dim[1 : dim[0] + 1])
+    float_type = order + _FLOATS[kind] if kind in _FLOATS else None
+    size = math.prod(shape) * _SCALARS.get(kind, 1)
+    return _Header(shape, kind, int(offset), size, float_type, _place(header, order, dim[0]))
+
+
+def _place(header: bytes, order: str, dimension: int) -> tuple[float, ...]:
+    """The numbers that place voxels: their sizes, and the quaternion and the matrix where they are said to be used."""
+    numbers = struct.unpack_from(order + "3f", header, 80)[:dimension]
+    quaternion_used, matrix_used = struct.unpack_from(order + "2h", header, 252)
+    if quaternion_used > 0:
+        numbers += struct.unpack_from(order + "6f", header, 256)
+    if matrix_used > 0:
+        numbers += struct.unpack_from(order + "12f", header, 280)
+    return numbers

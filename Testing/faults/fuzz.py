@@ -36,7 +36,7 @@ SHARES = {
 SLOW, HANG = 3.0, 30.0  # seconds of processor time
 WAITING = 600.0  # seconds without a new case, whatever the processor did
 MEMORY = 512 << 20
-_STATE = 16  # bytes: number of the case being opened, and of those done
+_STATE = 8  # bytes: number of the case being opened
 
 
 def main() -> int:
@@ -113,7 +113,7 @@ def _one_process(out: Path, name: str, seed: int, stop: int, entry: dict) -> Non
     start = entry["executions"]
     command = [sys.executable, __file__, "--out", out, "--seed", seed, "--worker", name, start, stop]
     with state_path.open("r+b") as file, mmap.mmap(file.fileno(), _STATE) as state:
-        state[:8] = start.to_bytes(8, "little")
+        state[:] = start.to_bytes(8, "little")
         process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
         stopped: BaseException | None = None
         try:
@@ -122,7 +122,7 @@ def _one_process(out: Path, name: str, seed: int, stop: int, entry: dict) -> Non
             stopped, verdict = error, None
             process.kill()
             process.wait()
-        at = int.from_bytes(state[:8], "little")
+        at = int.from_bytes(state[:], "little")
     if fault.exists():
         raise SystemExit(f"{name}: fuzzing itself failed at case {at}:\n{fault.read_text()}")
     found = json.loads(report.read_text()) if report.exists() else {"outcomes": {}, "findings": [], "peak": 0}
@@ -137,7 +137,8 @@ def _one_process(out: Path, name: str, seed: int, stop: int, entry: dict) -> Non
         died = verdict or f"process ended by {_signal_name(process.returncode)}"
         entry["findings"].append({"number": at, "what": died})
         entry["executions"] = at + 1
-        entry["outcomes"]["died"] = entry["outcomes"].get("died", 0) + 1
+        lost = {"died": 1, "read or refused (the count died with the process)": at - found.get("next", start)}
+        entry["outcomes"] = dict(Counter(entry["outcomes"]) + Counter(lost))
 
 
 def _watch(process: subprocess.Popen, state: mmap.mmap) -> str | None:
@@ -146,7 +147,7 @@ def _watch(process: subprocess.Popen, state: mmap.mmap) -> str | None:
     last, used, since = -1, 0.0, time.monotonic()
     while process.poll() is None:
         time.sleep(0.25)
-        number, now = int.from_bytes(state[:8], "little"), used
+        number, now = int.from_bytes(state[:], "little"), used
         with contextlib.suppress(OSError):  # it may just have ended
             now = time.clock_gettime(clock)
         if number != last:
@@ -196,13 +197,13 @@ def _open_cases(out: Path, name: str, seed: int, start: int, stop: int) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # readers in C++ write their warnings there
         watch.begin()
         for number in range(start, stop):
-            state[:8] = number.to_bytes(8, "little")
+            state[:] = number.to_bytes(8, "little")
             entry = case.damage(seed, number)
             outcome, what = watch.open(case, entry, number)
             outcomes[outcome] += 1
             if what:
                 findings.append({"number": number, "what": what})
-            if (number + 1 - start) % 500 == 0 or number + 1 == stop:
+            if what or (number + 1 - start) % 500 == 0 or number + 1 == stop:
                 found = {"outcomes": outcomes, "findings": findings, "peak": watch.growth(), "next": number + 1}
                 report.with_suffix(".new").write_text(json.dumps(found))
                 report.with_suffix(".new").replace(report)

@@ -13,17 +13,19 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import kill
 import numpy as np
 import phantoms
+from memorization_index import durable, volumes
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.volumes import read_volume
 
 #: Commands that are tried; all of ``kill.py``.
 COMMANDS = kill.SCENARIOS
@@ -211,64 +213,119 @@ def two_writers(folder: Path, rounds: int) -> dict:
 
 _WRITER = """
 import sys, time, random
-path, contents = sys.argv[1], [open(name, "rb").read() for name in sys.argv[2:]]
-chance = random.Random(0)
+path, log, contents = sys.argv[1], open(sys.argv[2], "w", buffering=1), [open(n, "rb").read() for n in sys.argv[3:]]
+chance, now = random.Random(0), time.monotonic_ns
 while True:
-    for content in contents:
+    for version, content in enumerate(contents):
         with open(path, "r+b", buffering=0) as stream:
             at = chance.randrange(len(content))
+            begun = now()
             stream.write(content[:at])
-            time.sleep(chance.choice((0, 0.0005, 0.002, 0.01)))
+            paused = now()
+            time.sleep(chance.choice((0, 0.0005, 0.002, 0.01, 0.1)))
+            resumed = now()
             stream.write(content[at:])
-        time.sleep(chance.choice((0, 0.002, 0.01)))
+        log.write(f"{version} {at} {begun} {paused} {resumed} {now()}\\n")
+        time.sleep(chance.choice((0, 0.002, 0.01, 0.3)))
 """
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a version was written over the other one: its first ``at`` bytes, then the rest (times in nanoseconds)."""
+
+    version: int
+    at: int
+    begun: int
+    paused: int
+    resumed: int
+    ended: int
 
 
 def changing_file(folder: Path, readings: int) -> dict:
     """A file that another program rewrites all the time is read as it was at one moment, or skipped.
 
-    Where the other program pauses in the middle, half of each version is what the file holds: no reader can know.
+    The other program notes when it wrote what, so that it is known what the file held at any moment.
     """
     seen: Counter[str] = Counter()
     findings: list[str] = []
     for suffix in (".nii", ".nrrd", ".npy"):
-        voxels = [phantoms.anatomy(subject) for subject in (1, 2)]
         paths = [folder / f"version-{number}{suffix}" for number in (1, 2)]
-        for path, content in zip(paths, voxels, strict=True):
+        for number, path in enumerate(paths):
+            content = phantoms.anatomy(number)
             np.save(path, content) if suffix == ".npy" else phantoms.write(path, content)
-        known = [read_volume(path).voxels for path in paths]
-        shared = folder / f"shared{suffix}"
-        shutil.copyfile(paths[0], shared)
-        writer = subprocess.Popen([sys.executable, "-c", _WRITER, shared, *paths])
-        try:
-            for _ in range(readings):
-                before = stored(shared)
-                try:
-                    read = read_volume(shared).voxels
-                except MemorizationIndexError as error:
-                    seen["skipped"] += 1
-                    if "changed while it was read" not in str(error):
-                        findings.append(f"{suffix}: {error}")
-                    continue
-                after = stored(shared)
-                if any(np.array_equal(read, version) for version in known):
-                    seen["read whole"] += 1
-                elif np.array_equal(read, before) or np.array_equal(read, after):
-                    seen["half-written at rest, read as it lay there"] += 1
-                elif not np.array_equal(before, after):
-                    seen["changed before and after the reading: cannot be told"] += 1
-                else:
-                    findings.append(f"{suffix}: what was read is nothing that the file held")
-        finally:
-            writer.kill()
-            writer.wait()
+        versions = [path.read_bytes() for path in paths]
+        accepted, writings = read_while_written(folder / f"shared{suffix}", paths, readings)
+        seen["skipped"] += readings - len(accepted)
+        for begun, ended, voxels in accepted:
+            said = judged(begun, ended, voxels, writings, versions)
+            seen[said] += 1
+            if said.startswith("wrong"):
+                findings.append(f"{suffix}: {said}")
     return {"how": "rewritten in place", "runs": sum(seen.values()), "seen": dict(seen), "findings": findings[:20]}
 
 
-def stored(path: Path) -> np.ndarray:
-    """The voxels that an uncompressed file holds at this moment: its last bytes."""
+def read_while_written(shared: Path, paths: list[Path], readings: int) -> tuple[list[tuple], list[Writing]]:
+    """What was read (begin, end, voxels) of a file that turns from one of ``paths`` into another, and its writings."""
+    log, random, moments, accepted = shared.with_suffix(".log"), Random(0), [], []
+    log.unlink(missing_ok=True)
+    shutil.copyfile(paths[-1], shared)
+    inner = volumes._read
+
+    def noting(files: tuple[Path, ...]) -> volumes.Volume:
+        begun = time.monotonic_ns()
+        volume = inner(files)
+        moments.append((begun, time.monotonic_ns()))
+        return volume
+
+    volumes._read = noting
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER, shared, log, *paths])
+    try:
+        while len(noted(log)) < 2:
+            time.sleep(0.01)
+        for _ in range(readings):
+            time.sleep(random.uniform(0, 0.02))
+            with suppress(MemorizationIndexError):
+                voxels = volumes.read_volume(shared).voxels
+                accepted.append((*moments[-1], voxels))
+        done = time.monotonic_ns()
+        while noted(log)[-1].begun < done:
+            time.sleep(0.01)
+    finally:
+        volumes._read = inner
+        writer.kill()
+        writer.wait()
+    return accepted, noted(log)
+
+
+def noted(log: Path) -> list[Writing]:
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [Writing(*map(int, line.split())) for line in lines if len(line.split()) == 6]
+
+
+def judged(begun: int, ended: int, voxels: np.ndarray, writings: list[Writing], versions: list[bytes]) -> str:
+    """What was read between two moments, given everything that was written."""
+    held = []  # what the file held after each write, when that write began and when it ended
+    for writing in writings:
+        new, old = versions[writing.version], versions[1 - writing.version]
+        half = new[: writing.at] + old[writing.at :]
+        held.append((writing.begun, writing.paused, "half-written at rest, read as it lay there", half))
+        held.append((writing.resumed, writing.ended, "read whole", new))
+    last = max(i for i, (start, *_) in enumerate(held) if start <= begun)
+    first = last if held[last][1] <= begun else max(last - 1, 0)
+    for start, _, said, content in held[first:]:
+        if start <= ended and np.array_equal(voxels, stored(content)):
+            return said
+    writing_for = (begun - held[last][0]) / 1e9
+    if held[last][1] > begun and writing_for >= durable.TICK:
+        return "within one write of the other program that had begun long before: leaves no trace"
+    return f"wrong: read for {(ended - begun) / 1e6:.1f} ms, {1000 * writing_for:.1f} ms after a write began"
+
+
+def stored(content: bytes) -> np.ndarray:
+    """The voxels that an uncompressed file holds: its last bytes."""
     size = 2 * int(np.prod(phantoms.SHAPE))
-    return np.frombuffer(path.read_bytes()[-size:], np.int16).reshape(phantoms.SHAPE).astype(np.float32)
+    return np.frombuffer(content[-size:], np.int16).reshape(phantoms.SHAPE).astype(np.float32)
 
 
 if __name__ == "__main__":

@@ -248,6 +248,15 @@ def test_file_that_was_just_written_is_read_after_the_clock_has_ticked(tmp_path:
         change()
 
 
+def test_change_while_the_clock_ticks_is_noticed(tmp_path: Path, monkeypatch) -> None:
+    """Another program that is still writing does not stop because we wait (seen by Testing/faults/places.py)."""
+    path = tmp_path / "scan.nii"
+    path.write_bytes(b"half")
+    monkeypatch.setattr(time, "sleep", lambda _: path.write_bytes(b"half and more"))
+    with pytest.raises(MemorizationIndexError, match="changed while it was read"), unchanging([path]):
+        pass
+
+
 def test_what_is_shared_can_be_read_by_others(tiny, tmp_path: Path, command) -> None:
     """Files have the mode that the umask gives, whatever library writes them."""
     assert command("score", tiny.reference, tiny.training, "--out", tmp_path / "out").code == 0

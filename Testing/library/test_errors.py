@@ -66,7 +66,7 @@ BAD = {
     "truncated.nii": (truncated, r"is truncated \(its header announces 46432 bytes, fewer are there\)"),
     "truncated.nii.gz": (truncated, r"is truncated"),
     "barely.nii.gz": (lambda p: truncated(p, 0.99), r"is truncated"),
-    "headless.nii": (lambda p: truncated(p, 0.005), r"does not begin with a NIfTI header"),
+    "headless.nii": (lambda p: truncated(p, 0.005), r"does not begin with a NIfTI-1 header"),
     "headless.nii.gz": (lambda p: truncated(p, 0.01), r"is truncated"),
     "damaged.nii.gz": (flipped_bit, r"is (damaged|truncated|not of the format)"),
     "truncated.nrrd": (truncated, r"is truncated, or the data file that belongs to it"),

@@ -1,5 +1,8 @@
 """Formats that are read here and not by ITK (NRRD, MetaImage, DICOM, NPY): the same voxels and geometry as ITK's."""
 
+import gzip
+import math
+import struct
 import subprocess
 import sys
 from itertools import product
@@ -389,3 +392,35 @@ def test_axes_of_absurd_length_are_refused_at_once(tmp_path: Path) -> None:
     code = "import pathlib, sys; from memorization_index import volumes; volumes.read_volume(pathlib.Path(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60, check=False)
     assert "expected a box-shaped volume" in done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("order", "<>")
+def test_nifti_axes_that_make_no_sense(tmp_path: Path, suffix: str, order: str) -> None:
+    """ITK makes 1 mm of an infinite voxel, and works without end on the last of these (found by fuzzing)."""
+    path, shown = phantoms.write(tmp_path / "scan.nii", ANATOMY), tmp_path / f"shown{suffix}"
+    known, whole = read_volume(path).fingerprint, bytearray(path.read_bytes())
+    if order == ">":
+        whole = swapped(whole)
+
+    def changed(at: int, *values: float) -> Path:
+        content = bytearray(whole)
+        struct.pack_into(f"{order}{len(values)}f", content, at, *values)
+        shown.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+        return shown
+
+    assert read_volume(changed(264, 1)).fingerprint == known  # as it is in the quaternion anyway
+    for value in (math.inf, -math.inf, math.nan, 1e30):
+        for at in (80, 88, 256, 268, 280, 292):
+            assert "has voxel sizes or axes that are infinite" in refusal(changed(at, value))
+    endless = (-1.5, 0, 0, 0, 0, -1.5, 0, 2.35e-38, 3.2e-43, 0, -math.inf, 3.6e-43)
+    assert "has voxel sizes or axes that are infinite" in refusal(changed(280, *endless))
+
+
+def swapped(content: bytearray) -> bytearray:
+    """A NIfTI file in the other byte order."""
+    result = bytearray(content)
+    for kind, at, count in ("i", 0, 1), ("h", 40, 8), ("h", 68, 4), ("f", 76, 11), ("h", 252, 2), ("f", 256, 18):
+        struct.pack_into(f">{count}{kind}", result, at, *struct.unpack_from(f"<{count}{kind}", content, at))
+    result[352:] = np.frombuffer(content, "<i2", offset=352).astype(">i2").tobytes()
+    return result
