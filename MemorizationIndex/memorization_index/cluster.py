@@ -11,6 +11,7 @@ import importlib
 import logging
 import platform
 import queue
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _ANSWER = 10
 #: Seconds after which it is looked whether the user wants to stop.
 _LOOK = 0.2
+#: Seconds after which it is looked whether a worker is left; …
+_LOOK_FOR_WORKERS = 5
+#: … and how long there may be none, as where a batch system starts others, before the command ends.
+_ALONE = 1800
 #: Up to so many units are made of a cohort before a unit has two of its volumes.
 _UNITS = 1024
 
@@ -48,6 +53,10 @@ class Cluster:
     def __init__(self, client: Client, address: str, progress: Progress) -> None:
         self._client, self._address, self._progress = client, address, progress
         self._shared: Shared | None = None
+        self._looked = time.monotonic()
+        #: Since when there is no worker, of those that were seen.
+        self._alone: float | None = None
+        self._had_workers = False
 
     def share(self, file: Path) -> None:
         """Let each worker, before its first task, check that it sees this file as it is here."""
@@ -59,6 +68,7 @@ class Cluster:
         Such a worker would end at the first task, and the next one, which takes over, too.
         """
         answers = self._client.run(importlib.import_module, __name__, on_error="return")
+        self._had_workers = bool(answers)
         if not answers:
             self._progress.warning(f"--scheduler {self._address}: has no worker yet; waiting for the first.")
         for answer in answers.values():
@@ -116,6 +126,28 @@ class Cluster:
             self._progress.check()
             with contextlib.suppress(queue.Empty):
                 return done.get(timeout=_LOOK)
+            if time.monotonic() >= self._looked + _LOOK_FOR_WORKERS:
+                self._look_for_workers()
+
+    def _look_for_workers(self) -> None:
+        """Say when the last worker went, and raise :class:`MemorizationIndexError` where none has come for long."""
+        self._looked = time.monotonic()
+        try:
+            workers = self._client.nthreads()
+        except OSError:  # the scheduler is gone, which canceled tasks tell
+            return
+        if workers:
+            self._had_workers, self._alone = True, None
+        elif self._had_workers and self._alone is None:
+            self._alone = self._looked
+            self._progress.warning(
+                f"--scheduler {self._address}: has lost all its workers; waiting {_ALONE / 60:.0f} minutes for another."
+            )
+        elif self._alone is not None and self._looked >= self._alone + _ALONE:
+            raise MemorizationIndexError(
+                f"--scheduler {self._address}: has had no worker for {_ALONE / 60:.0f} minutes; expected at least one, "
+                f"so start workers and give the same command, which goes on from what was finished."
+            )
 
     def _result(self, future: Future) -> Any:
         from concurrent.futures import CancelledError

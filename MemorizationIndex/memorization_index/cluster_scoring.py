@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.bundle import MANIFEST
-from memorization_index.cluster import connected, seen
+from memorization_index.cluster import Cluster, connected, seen
 from memorization_index.cluster_building import Recipe, made, recipe_of
 from memorization_index.cohort import Entry, Skipped
 from memorization_index.encoding import read_slices
@@ -30,6 +30,8 @@ from memorization_index.volumes import square_images
 
 #: What a worker found: of the query itself (or why it is skipped), its files, and training volumes that are not there.
 _Found = tuple[Examined | str, list[InputFile], frozenset[int]]
+#: What all tasks are given: the reference's folder and fingerprint, the recipe, where training images are, the plane.
+_Common = tuple[Path, str, Recipe, Path | None, Links | None, str]
 
 
 def score_there(
@@ -50,56 +52,69 @@ def score_there(
             f"--scheduler {options.scheduler}: needs a reference that workers can open; expected one in a folder that "
             f"they see, so save it there."
         )
-    weights = options.weights or recall_weights(reference.manifest["encoder"]["fingerprint"])
-    describer = describer_of(reference, replace(options, weights=weights))
-    layer_scale = reference.manifest["encoder"]["layer_scale"]
-    recipe = recipe_of(describer, weights, options.device, options.cache, layer_scale)
-    links = links_of(reference.manifest, options.training_root, options.key, progress)
-    folder = reference.folder.absolute()
     root = None if options.training_root is None else options.training_root.absolute()
-    tasks = [
-        (
-            folder,
-            reference.fingerprint,
-            recipe,
-            root,
-            links,
-            plane,
-            replace(e, files=tuple(f.absolute() for f in e.files)),
-        )
-        for e in entries
-    ]
-    found: dict[int, Examined] = {}
-    files: dict[int, list[InputFile]] = {}
-    reasons: dict[int, Skipped] = {}
+    links = links_of(reference.manifest, options.training_root, options.key, progress)
     training = TrainingImages(reference.volumes, reference.plane, root, progress, links)
+    folder = reference.folder.absolute()
+    common = (folder, reference.fingerprint, _recipe(reference, options), root, links, plane)
     with connected(options.scheduler, progress) as cluster:
         assert cluster is not None
         cluster.share(folder / MANIFEST)
-        progress.begin("comparing with the training set", len(entries), "volumes")
-        for number, (result, read, missing) in cluster.each(_examine, tasks):
-            if isinstance(result, str):
-                reasons[number] = Skipped(str(entries[number].path), result)
-                progress.skipped(str(entries[number].path), result)
-            else:
-                one, pairs = result
-                found[number], files[number] = (replace(one, path=str(entries[number].path)), pairs), read
-            training.miss(missing)
-            progress.advance()
-    failed += [reasons[number] for number in sorted(reasons)]
-    order = sorted(found)
-    if not order:
+        found, files = _examined_there(entries, common, cluster, failed, training, progress)
+    if not found:
         raise nothing_scored(failed)
     if training.missing:
         progress.warning(
             f"{len(training.missing)} training volumes could not be had by the workers, so matches with them cannot be "
             f"verified; name the folder that now holds the training volumes with --training-root."
         )
-    images = _Images([entries[n] for n in order], [len(found[n][1]) for n in order], plane)
-    scores = judged(reference, [found[n] for n in order], images, failed, training, progress)
-    scores.inputs = [file for n in order for file in files[n]]
+    images = _Images([entries[n] for n in found], [len(pairs) for _, pairs in found.values()], plane)
+    scores = judged(reference, list(found.values()), images, failed, training, progress)
+    scores.inputs = files
     scores.run["inputs"], scores.run["seconds"] = digest_of(scores.inputs), seconds_since(started, time.monotonic())
     return scores
+
+
+def _recipe(reference: Reference, options: Options) -> Recipe:
+    """How a worker makes the describer of a reference."""
+    encoder = reference.manifest["encoder"]
+    weights = options.weights or recall_weights(encoder["fingerprint"])
+    describer = describer_of(reference, replace(options, weights=weights))
+    return recipe_of(describer, weights, options.device, options.cache, encoder["layer_scale"])
+
+
+def _examined_there(
+    entries: Sequence[Entry],
+    common: _Common,
+    cluster: Cluster,
+    failed: list[Skipped],
+    training: TrainingImages,
+    progress: Progress,
+) -> tuple[dict[int, Examined], list[InputFile]]:
+    """What workers find, by the number of the entry and in that order, and the files that they read.
+
+    What they skip is added to ``failed``, and training volumes that they do not have to those that are missing.
+    """
+    tasks = [(*common, replace(e, files=tuple(f.absolute() for f in e.files))) for e in entries]
+    progress.begin("comparing with the training set", len(entries), "volumes")
+    answers: dict[int, _Found] = {}
+    for number, answer in cluster.each(_examine, tasks):
+        answers[number] = answer
+        if isinstance(answer[0], str):
+            progress.skipped(str(entries[number].path), answer[0])
+        training.miss(answer[2])
+        progress.advance()
+    found: dict[int, Examined] = {}
+    files: list[InputFile] = []
+    for number in range(len(entries)):
+        result, read, _ = answers[number]
+        if isinstance(result, str):
+            failed.append(Skipped(str(entries[number].path), result))
+        else:
+            one, pairs = result
+            found[number] = replace(one, path=str(entries[number].path)), pairs
+            files += read
+    return found, files
 
 
 class _Images:

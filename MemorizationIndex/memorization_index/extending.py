@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -159,8 +159,9 @@ def _part_of(reference: Reference, options: Options) -> _Part:
     volumes, entries = [], []
     for i, volume in enumerate(reference.volumes):
         numbers = reference.slice_number[ends[i] : ends[i + 1]]
-        volumes.append(EncodedVolume(volume, numbers, volume.total - len(numbers)))
         files = located.locate(i) or tuple(Path(f) for f in volume.files)
+        there = replace(volume, files=tuple(str(f.absolute()) for f in files))
+        volumes.append(EncodedVolume(there, numbers, volume.total - len(numbers)))
         entries.append(Entry(volume.name, files, volume.subject, ""))
     skipped = [Skipped(**one) for one in reference.manifest["skipped"]]
     sources = Counter(reference.manifest["subjects_from"])

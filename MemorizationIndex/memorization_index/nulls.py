@@ -21,7 +21,7 @@ from memorization_index.progress import Progress
 from memorization_index.reference import Reference, blocks
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
 from memorization_index.spectral import INPUT_SIZE
-from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, verify
+from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, check_voxels, verify
 from memorization_index.volumes import square_images
 from memorization_index.whitening import Moments, Whitening, merged
 
@@ -156,7 +156,8 @@ class NullBuilder:
         return parts
 
     def _retrieve(self, volume: int, entry: Entry, retriever: Retriever, card: PowerCard, number: int) -> NullPart:
-        _, stack = read_slices(entry, self.reference.plane)
+        read, stack = read_slices(entry, self.reference.plane)
+        check_voxels(self.volumes[volume], read.fingerprint, entry.path)
         # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
         # closer to each other than queries do to training slices that it was fitted on.
         own_fold = (self.fold == self.fold[volume])[self.slice_volume]

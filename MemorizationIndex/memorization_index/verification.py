@@ -38,6 +38,15 @@ class TrainingVolume:
     total: int
 
 
+def check_voxels(volume: TrainingVolume, fingerprint: str, path: Path) -> None:
+    """Raise :class:`MemorizationIndexError` where what was read there is not the volume."""
+    if fingerprint != volume.fingerprint:
+        raise MemorizationIndexError(
+            f"{path}: is not the training volume {volume.name} that the reference was built on; expected the same "
+            f"voxels, so restore the file or build the reference again."
+        )
+
+
 class TrainingImages:
     """The training images on disk, found where they were at build time or below a folder that the user names."""
 
@@ -103,11 +112,7 @@ class TrainingImages:
             )
         read = read_volume(files if len(files) > 1 else files[0])
         found = read.fingerprint if self._links is None else self._links.sealed(read.fingerprint)
-        if found != entry.fingerprint:
-            raise MemorizationIndexError(
-                f"{files[0]}: is not the training volume {entry.name} that the reference was built on; expected the "
-                f"same voxels, so restore the file or build the reference again."
-            )
+        check_voxels(entry, found, files[0])
         stack = to_slices(read, self._plane, numbers)  # foreground when it was built, and the voxels are the same
         return dict(zip(stack.numbers.tolist(), square_images(stack, INPUT_SIZE), strict=True))
 

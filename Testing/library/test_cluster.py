@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import phantoms
 import pytest
-from memorization_index import MemorizationIndexError, Reference, cluster, encoding
+from memorization_index import MemorizationIndexError, Reference, building, cluster, encoding
 from memorization_index.building import Settings, build
 from memorization_index.cli import main
 from memorization_index.progress import Progress, Stopped
@@ -99,6 +99,20 @@ def test_same_bundle_from_three_workers(workers, cohort, tmp_path: Path) -> None
     assert list(dict.fromkeys(stages)) == ["reading and describing", "building the null", "verifying"]
     assert len(list((tmp_path / "reference").glob("features-layout-*.npy"))) > 2
     assert [path.name for path in tmp_path.iterdir()] == ["reference"]
+
+
+def test_same_bundle_and_scores_through_cells(workers, cohort, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(building, "CLUSTERED_FROM", 4)  # the client makes the cells; workers search what is there
+    Reference.build(cohort.training, tmp_path / "here", power="none")
+    build_there(workers, cohort, tmp_path / "there")
+    assert set(Reference.open(tmp_path / "there").cells) == {"spectral", "layout"}
+    assert_same(tmp_path / "there", tmp_path / "here")
+    one, other = (
+        Reference.open(tmp_path / "there").score(cohort.training / FIRST, scheduler=scheduler).slices
+        for scheduler in (workers.address, None)
+    )
+    for name, values in other.items():
+        np.testing.assert_array_equal(one[name], values, name)
 
 
 def test_same_power_card_from_one_worker(cohort, tmp_path: Path) -> None:
@@ -230,6 +244,48 @@ def test_same_scores(workers, cohort, tmp_path: Path) -> None:
     here, there = (json.loads((tmp_path / out / "run.json").read_text()) for out in ("here", "there"))
     assert here["counts"]["training_volumes_missing"] == 1
     assert {**there, "created": 0, "seconds": 0} == {**here, "created": 0, "seconds": 0}
+
+
+def asleep(path: Path) -> str:
+    """A task that lasts until its worker is gone, and the next time no longer."""
+    if not path.exists():
+        path.write_text("begun")
+        time.sleep(60)
+    return "done"
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_last_worker_that_goes_is_told_and_waited_for(returns: bool, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(cluster, "_LOOK_FOR_WORKERS", 0.2)
+    monkeypatch.setattr(cluster, "_ALONE", 60 if returns else 1)
+    (tmp_path / "plan").write_text("plan")
+    told: list[str] = []
+    progress = Progress()
+    with (
+        distributed.LocalCluster(n_workers=1, processes=True, dashboard_address=":0", silence_logs=50) as local,
+        cluster.connected(local.scheduler_address, progress) as connected,
+    ):
+
+        def warned(message: str) -> None:
+            told.append(message)
+            if returns:
+                local.scale(1)
+
+        def vanish() -> None:
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.05)
+            local.scale(0)
+
+        monkeypatch.setattr(progress, "warning", warned)
+        connected.share(tmp_path / "plan")
+        threading.Thread(target=vanish).start()
+        if returns:
+            assert connected.all(asleep, [(tmp_path / "begun",)]) == ["done"]
+        else:
+            with pytest.raises(MemorizationIndexError, match=r"no worker for .* minutes; .* start workers and give"):
+                connected.all(asleep, [(tmp_path / "begun",)])
+    assert len(told) == 1
+    assert f"{local.scheduler_address}: has lost all its workers; waiting" in told[0]
 
 
 def test_worker_that_does_not_see_the_images(workers, cohort, tmp_path: Path) -> None:

@@ -160,12 +160,22 @@ def test_reference_that_another_command_extended_meanwhile_is_not_replaced(cohor
 
 
 def test_moved_training_images_are_found_below_the_training_root(cohort, tmp_path: Path) -> None:
-    moved = tmp_path / "moved"
+    moved, elsewhere = tmp_path / "moved", tmp_path / "elsewhere"
     shutil.copytree(cohort.folder / "early", moved)
     built = Reference.build(moved, power="none")
-    shutil.move(moved, tmp_path / "elsewhere")
-    grown = built.extend(cohort.new, training_root=tmp_path / "elsewhere")
-    np.testing.assert_allclose(grown.null.similarity, Reference.open(cohort.full).null.similarity, atol=1e-6)
+    shutil.move(moved, elsewhere)
+    built.extend(cohort.new, tmp_path / "grown", training_root=elsewhere)
+    Reference.build([elsewhere, cohort.new], tmp_path / "full", power="none")
+    assert_same(tmp_path / "grown", tmp_path / "full")  # files and verified matches of the null are those there
+    assert len(Reference.open(tmp_path / "grown").null_ncc)
+
+
+def test_another_image_below_the_training_root_is_refused(cohort, tmp_path: Path) -> None:
+    elsewhere = shutil.copytree(cohort.folder / "early", tmp_path / "elsewhere")
+    other = phantoms.write(elsewhere / "sub-03" / "sub-03_T1w.nii.gz", phantoms.anatomy(91)[4:6])
+    with pytest.raises(MemorizationIndexError) as caught:
+        Reference.open(cohort.early).extend(cohort.new, training_root=elsewhere)
+    assert str(caught.value).startswith(f"{other}: is not the training volume sub-03/sub-03_T1w.nii.gz that")
 
 
 def test_nothing_new_is_an_error(cohort) -> None:
