@@ -11,6 +11,7 @@ from .CompareLayout import QUERY, TRAINING, CompareLayout
 from .Comparison import Comparison
 from .Modes import MODES, Modes
 from .Observations import Observations
+from .Steps import finished
 
 
 class Compare:
@@ -67,10 +68,21 @@ class Compare:
         Raises ``MemorizationIndexError`` where the volume was not scored or there are no views. A training volume that
         is not at hand is said in ``message``; what the result itself or the reference shows of it is shown.
         """
+        finished(self.showing(volumeNode, sliceRow))
+
+    def showing(self, volumeNode, sliceRow=None):
+        """Generator: the same in steps, between which the application can live; ends where a node goes meanwhile."""
         self._check(volumeNode)
-        self._drop()
         match = (sliceRow or self._results.row(self._results.nameOf(volumeNode)))["match_volume"]
         trainingNode, reason = self._load(match)
+        yield
+        self._drop()
+        yield
+        if all(slicer.mrmlScene.IsNodePresent(node) for node in (volumeNode, trainingNode) if node is not None):
+            self._begin(volumeNode, trainingNode, match, reason)
+            self._comparison.start(None if sliceRow is None else int(sliceRow["slice"]))
+
+    def _begin(self, volumeNode, trainingNode, match, reason):
         self._layout.enter()
         widgets = [self._layout.widget(name) for name in (QUERY, TRAINING)]
         self._comparison = Comparison(self._results, volumeNode, trainingNode, match, widgets, reason)
@@ -78,7 +90,6 @@ class Compare:
         if trainingNode is not None:
             self._modes = Modes(self._comparison, widgets[0].sliceLogic().GetSliceCompositeNode())
             self._modes.mode = self._mode
-        self._comparison.start(None if sliceRow is None else int(sliceRow["slice"]))
         self._observe()
 
     def leave(self):

@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 
 from .Compare import Compare
 from .Overlay import Overlay
+from .Steps import Steps
 
 
 class DisplayPanel:
@@ -17,7 +18,7 @@ class DisplayPanel:
 
     def __init__(self, ui, logic, run, onJump):
         self.ui, self.logic, self.run, self.parameter = ui, logic, run, None
-        self._node, self._compared, self._comparing = None, None, False
+        self._node, self._compared, self._comparing, self._steps = None, None, False, None
         self.overlay = Overlay(logic.results, onJump)
         self.compare = Compare(logic.results, logic.trainingVolumes)
         ui.loadMatchButton.connect("clicked()", self.onLoadMatch)
@@ -45,6 +46,7 @@ class DisplayPanel:
     def detach(self):
         """Let go of the scene."""
         self.parameter, self._compared = None, None
+        self._stopSteps()
         self.compare.cleanup()
         self.overlay.cleanup()
 
@@ -71,10 +73,11 @@ class DisplayPanel:
         if self._comparing or slicer.app.layoutManager() is None:
             return  # what is shown changes the scene, which ends up here again
         self._comparing = True
-        if self._compared is not None and not self.compare.active:
+        if self._compared is not None and self._steps is None and not self.compare.active:
             self._compared, self.parameter.compare = None, "off"  # the user chose another layout
         elif mode == "off":
             self._compared = None
+            self._stopSteps()
             self.compare.leave()
             self.ui.compareMessageLabel.clear()
         else:
@@ -85,9 +88,22 @@ class DisplayPanel:
     def _startComparing(self):
         if self._node is None or self._node is self._compared:
             return
-        try:
-            self.compare.show(self._node)
-            self._compared = self._node
+        self._stopSteps()
+        self._compared = self._node
+        self._steps = Steps(self.compare.showing(self._node), self._onCompared)
+        self._steps.start()
+
+    def _stopSteps(self):
+        if self._steps is not None:
+            self._steps.stop()
+            self._steps = None
+
+    def _onCompared(self, _result, error):
+        self._steps = None
+        if error is None:
             self.ui.compareMessageLabel.text = self.compare.message
-        except MemorizationIndexError as error:
+        elif isinstance(error, MemorizationIndexError):
+            self._compared = None
             self.ui.compareMessageLabel.text = str(error)
+        else:
+            raise error

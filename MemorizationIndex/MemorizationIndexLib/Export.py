@@ -9,7 +9,6 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.privacy import without_places
 from slicer.i18n import tr as _
 
-from .ResultFiles import ResultFiles
 from .Review import COLUMNS
 
 #: The column that tables of the result get: what the reader decided.
@@ -27,7 +26,7 @@ class Export:
 
     def writing(self, folder):
         """Generator: write into ``folder``, a file a step."""
-        files = ResultFiles(self._results.parameter.resultFiles)
+        files = self._results.files
         names = files.names()
         if "run.json" not in names:
             raise MemorizationIndexError(_("There is no result to write; press Apply first."))

@@ -1,8 +1,9 @@
 """The heat map: local agreement of a scored volume with what it matches, as foreground of slice views."""
 
-import numpy as np
 import slicer
+import vtk
 from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk
 
 from .Palette import agreementTable
 from .Steps import Steps
@@ -117,19 +118,18 @@ class HeatMap:
             self._colors = agreementTable()
         name = _("{volume} agreement").format(volume=volumeNode.GetName())
         node = temporaryNode("vtkMRMLScalarVolumeNode", name)
-        slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array))
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetAutoWindowLevel(False)
+        display = temporaryNode("vtkMRMLScalarVolumeDisplayNode", name)
+        display.SetAutoWindowLevel(False)  # before there are voxels, of which it would look at every one
         display.SetWindowLevelMinMax(LOWEST, 100)
         display.SetThreshold(LOWEST, 100)
         display.SetApplyThreshold(True)
         display.SetAndObserveColorNodeID(self._colors.GetID())
+        node.SetAndObserveDisplayNodeID(display.GetID())
+        node.SetAndObserveImageData(_image(array))
         legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
         legend.SetTitleText(_("Agreement %"))
         legend.SetLabelFormat("%.0f")
         legend.SetSize(*_LEGEND_SIZE)
-        hide(display)
         hide(legend)
         volumeNode.SetNodeReferenceID(AGREEMENT_ROLE, node.GetID())
         return [node, display, legend]
@@ -144,6 +144,14 @@ class HeatMap:
         for node in nodes:
             if slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
+
+
+def _image(array):
+    """An image of voxels (K, J, I), which are not copied."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(*reversed(array.shape))
+    image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=False))
+    return image
 
 
 def _follow(node, volumeNode):

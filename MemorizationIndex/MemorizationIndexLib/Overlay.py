@@ -97,8 +97,9 @@ class Overlay:
         if node.GetID() not in self._volumes:
             rows = self._results.slicesOf(node)
             self._volumes[node.GetID()] = ScoredVolume(node, rows) if rows else None
-            moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
-            self._volumeObservations.add(node, moved, self._onVolumeMoved)
+            if rows:
+                moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+                self._volumeObservations.add(node, moved, self._onVolumeMoved)
         return self._volumes[node.GetID()]
 
     def _forgetVolumes(self):

@@ -1,6 +1,7 @@
 """The worker's result folder, kept in the scene as one text node."""
 
 import base64
+import functools
 import io
 import zipfile
 
@@ -9,12 +10,15 @@ from slicer.i18n import tr as _
 
 # Compressed by those who wrote them.
 _STORED = {".nrrd", ".png"}
+# So many bytes are encoded before the application gets its turn; three bytes are four letters.
+_PART = 3 << 20
 
 
 class ResultFiles:
     """The files of a result (tables, provenance, pictures, report, agreement volumes) as a ZIP archive in base64.
 
-    A text node is saved with the scene and opened with it on any machine; so are the report and the heat maps.
+    A text node is saved with the scene and opened with it on any machine; so are the report and the heat maps. The
+    archive is looked into once: another text is for another object.
     """
 
     def __init__(self, node):
@@ -29,7 +33,11 @@ class ResultFiles:
                 kind = zipfile.ZIP_STORED if path.suffix in _STORED else zipfile.ZIP_DEFLATED
                 archive.write(path, path.relative_to(folder).as_posix(), kind)
                 yield
-        text = base64.b64encode(buffer.getvalue()).decode()
+        parts, content = [], buffer.getbuffer()
+        for start in range(0, len(content), _PART):
+            parts.append(base64.b64encode(content[start : start + _PART]))
+            yield
+        text = b"".join(parts).decode("ascii")
         yield
         if node is None:
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", _("MemorizationIndex result files"))
@@ -38,21 +46,22 @@ class ResultFiles:
 
     def names(self):
         """Names of the files, relative to the result folder, with forward slashes."""
-        return self._archive().namelist()
+        return self._archive.namelist()
 
     def read(self, name):
         """The bytes of one file, or None where there is no such file."""
-        archive = self._archive()
+        archive = self._archive
         return archive.read(name) if name in archive.namelist() else None
 
     def extracting(self, folder):
         """Generator: write the files below ``folder``, which is made where it is not there; yields their names."""
         folder.mkdir(parents=True, exist_ok=True)
-        archive = self._archive()
+        archive = self._archive
         for name in archive.namelist():
             archive.extract(name, folder)
             yield name
 
+    @functools.cached_property
     def _archive(self):
         text = self.node.GetText() if self.node else None
         if not text:

@@ -54,12 +54,21 @@ class Results:
 
     def __init__(self, parameter):
         self._parameter = parameter
-        self._index = {}
+        self._index, self._files = {}, (None, None)
 
     @property
     def parameter(self):
         """The scene's parameter node, as it is now."""
         return self._parameter() if callable(self._parameter) else self._parameter
+
+    @property
+    def files(self):
+        """The result's files (:class:`ResultFiles`); the same object for as long as they are the same."""
+        node = self.parameter.resultFiles
+        state = (node.GetID(), node.GetMTime()) if node else None
+        if self._files[0] != state or self._files[1] is None:
+            self._files = state, ResultFiles(node)
+        return self._files[1]
 
     # --- Into the scene ----------------------------------------------------------------------------------------------
 
@@ -228,7 +237,7 @@ class Results:
     def readingAgreement(self, volumeNode):
         """Generator: the same in steps of milliseconds, however large the volume is; returns it."""
         row = self._rowNumber(self.nameOf(volumeNode))
-        content = None if row is None else ResultFiles(self.parameter.resultFiles).read(f"agreement/{row:04d}.nrrd")
+        content = None if row is None else self.files.read(f"agreement/{row:04d}.nrrd")
         if content is None:
             return None
         return (yield from decoding(content, slicer.util.arrayFromVolume(volumeNode).shape))

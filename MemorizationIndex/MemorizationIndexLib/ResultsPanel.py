@@ -94,8 +94,8 @@ class ResultsPanel:
         self.run.say(_("Written: {link}").format(link=link))
 
     def _onChosen(self, name):
-        self._leave()
-        self._name = name
+        self._navigator.leave()
+        self._name, self._node = name, None
         self._rows = self.logic.results.sliceRows(name)
         try:
             self._node = self.logic.loadVolume(name)

@@ -21,13 +21,14 @@ class Steps:
     MRML may be touched on the main thread only, and Python threads stand still while Slicer waits for events, so work
     is cut into steps instead. ``onFinished(result, error)`` is called once, with what the generator returned or with
     the exception that ended it (of the kinds that bad data or a full disk cause). After ``stop`` it is not called.
+    A step may run the event loop itself, as loading a file may: Qt calls no timer again before it has returned.
     """
 
     #: Milliseconds of work before the application gets its turn.
     BUDGET = 15
 
     def __init__(self, generator, onFinished):
-        self._generator, self._onFinished = generator, onFinished
+        self._generator, self._onFinished, self._stopped = generator, onFinished, False
         self._timer = qt.QTimer()
         self._timer.setInterval(1)
         self._timer.connect("timeout()", self._work)
@@ -39,18 +40,24 @@ class Steps:
     def stop(self):
         """Do no further step."""
         self._timer.stop()
-        self._generator.close()
+        self._stopped = True
+        if not self._generator.gi_running:
+            self._generator.close()
 
     def _work(self):
         end = time.monotonic() + self.BUDGET / 1000
         result, error = None, None
         try:
-            while time.monotonic() < end:
+            while time.monotonic() < end and not self._stopped:
                 next(self._generator)
-            return
         except StopIteration as stop:
             result = stop.value
         except (MemorizationIndexError, OSError, ValueError, KeyError, RuntimeError) as raised:
             error = raised
+        else:
+            if self._stopped:  # by the step itself
+                self._generator.close()
+            return
         self._timer.stop()
-        self._onFinished(result, error)
+        if not self._stopped:
+            self._onFinished(result, error)

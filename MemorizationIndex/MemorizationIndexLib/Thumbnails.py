@@ -9,8 +9,6 @@ import scipy.ndimage
 import slicer
 from memorization_index.pictures import Pictures
 
-from .ResultFiles import ResultFiles
-
 _REFERENCE_PICTURES = "thumbnails.npy"
 
 
@@ -40,7 +38,7 @@ class Thumbnails:
         }
 
     def _pictures(self):
-        content = ResultFiles(self._results.parameter.resultFiles).read("pictures.safetensors")
+        content = self._results.files.read("pictures.safetensors")
         if content is None:
             return Pictures()
         with tempfile.TemporaryDirectory(prefix="MemorizationIndex-", dir=slicer.app.temporaryPath) as folder:

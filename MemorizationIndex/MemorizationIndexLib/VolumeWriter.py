@@ -164,7 +164,7 @@ def worldMatrix(node, name):
     axes = slicer.util.arrayFromVTKMatrix(ijkToRAS)[:3, :3]
     lengths = np.linalg.norm(axes, axis=0)
     directions = axes / np.where(lengths, lengths, 1)
-    if not np.allclose(directions.T @ directions, np.eye(3), atol=_PERPENDICULAR):
+    if not np.abs(directions.T @ directions - np.eye(3)).max() <= _PERPENDICULAR:
         raise MemorizationIndexError(
             _(
                 "{name}: its axes are not perpendicular (a transform shears it); resample it to a regular grid first."

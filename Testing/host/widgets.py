@@ -208,14 +208,16 @@ class qMRMLCheckableNodeComboBox(SceneSelector, QtWidgets.QWidget):
 
     def _refresh(self):
         nodes = self._offered()
-        if [(node, node.GetName()) for node in nodes] == self._shown:
+        shown = [(node, node.GetName()) for node in nodes]
+        if shown == self._shown:
             return
         checked = {node.GetID() for node in self._nodes if self.checkState(node) == QtCore.Qt.CheckState.Checked}
         blocked = self._list.blockSignals(True)
-        self._list.clear()
-        self._nodes, self._rows = nodes, {node: row for row, node in enumerate(nodes)}
-        self._shown = [(node, node.GetName()) for node in nodes]
-        for node in nodes:
+        kept = len(self._shown) if shown[: len(self._shown)] == self._shown else 0  # a new node is the last
+        if not kept:
+            self._list.clear()
+        self._nodes, self._rows, self._shown = nodes, {node: row for row, node in enumerate(nodes)}, shown
+        for node in nodes[kept:]:
             item = QtWidgets.QListWidgetItem(node.GetName(), self._list)
             state = QtCore.Qt.CheckState.Checked if node.GetID() in checked else QtCore.Qt.CheckState.Unchecked
             item.setCheckState(state)

@@ -1,11 +1,14 @@
 """The application stays alive while a run goes on, with 500 scored volumes in the list and a large volume.
 
-What counts is the processor time of the main thread between two ticks of a 10 ms timer: other programs on the machine
-hold the application up as well, so that time by the clock says more of them. Drawing is left out: the host draws with
-the processor and draws views that nobody sees, which the application does not.
+What counts is how long the main thread was at work or asleep between two ticks of a 10 ms timer. Left out is when it
+was ready and the system let others run, which says more of them, and drawing: the host draws with the processor and
+draws views that nobody sees, which the application does not. A slow machine, and one whose caches are shared with
+much else, is allowed more: as much as it takes longer, at the same time, for a known piece of work.
 """
 
+import contextlib
 import os
+import statistics
 import time
 import unittest
 
@@ -19,23 +22,62 @@ from testsupport import TRAINING, addVolume, sharedReference
 
 LONGEST = 100  # milliseconds
 COUNT = 500
+# Milliseconds that ``slowness`` takes for its piece of work on the machine that LONGEST is meant for (a 2.1 GHz server
+# core with nothing else to do), and how much slower another machine may be before it is no excuse any more.
+REFERENCE, SLOWEST = 11.0, 4.0
+
+
+def slowness():
+    """How many times longer than on the machine of reference a piece of work takes here and now; at least 1."""
+    times = []
+    for _repetition in range(5):
+        began = time.thread_time()
+        rows = [{"name": f"volume {i % 977:03d}", "value": i * 0.5} for i in range(12_000)]
+        rows.sort(key=lambda row: (row["name"], -row["value"]))
+        np.sort(np.arange(600_000, dtype=np.int64) * 7919 % 600_011)
+        times.append((time.thread_time() - began) * 1000)
+    return min(max(statistics.median(times) / REFERENCE, 1.0), SLOWEST)
+
+
+class Clock:
+    """Seconds that a thread was at work or asleep: the time, but for when it waited for a processor."""
+
+    def __init__(self):
+        self._file = None
+        with contextlib.suppress(OSError):  # told by Linux only; elsewhere sleep is not seen
+            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+
+    @property
+    def seesSleep(self):
+        return self._file is not None
+
+    def now(self):
+        if not self.seesSleep:
+            return time.thread_time()
+        _worked, waited, _times = os.pread(self._file, 200, 0).split()
+        return time.perf_counter() - int(waited) * 1e-9
+
+    def close(self):
+        if self.seesSleep:
+            os.close(self._file)
 
 
 class Ticks:
-    """Measures, in milliseconds, how long the application was held up: by the clock, and by its own work."""
+    """Measures, in milliseconds on the machine of reference, how long the application was held up by what it does."""
 
     def __init__(self):
-        self.gaps, self.work = [], []
-        self._drawing, self._began, self._observed = 0.0, 0.0, []
+        self.held = []
+        self._slowness = [slowness()]
+        self._clock, self._drawing, self._began, self._observed = Clock(), 0.0, 0.0, []
         manager = slicer.app.layoutManager()
         self._manager = manager
         manager.connect("layoutChanged(int)", self._observe)
         self._observe()
-        self._last = self._now()
         self._timer = qt.QTimer()
         self._timer.setInterval(10)
         self._timer.connect("timeout()", self._tick)
         self._timer.start()
+        self._last = self._now()
 
     def _observe(self, _layout=None):
         windows = [self._manager.sliceWidget(n).sliceView().renderWindow() for n in self._manager.sliceViewNames()]
@@ -45,28 +87,33 @@ class Ticks:
             self._observed.append((window, window.AddObserver("EndEvent", self._onDrawn)))
 
     def _onDraw(self, _window, _event):
-        self._began = time.thread_time()
+        self._began = self._clock.now()
 
     def _onDrawn(self, _window, _event):
-        self._drawing += time.thread_time() - self._began
+        self._drawing += self._clock.now() - self._began
 
     def _now(self):
-        return time.perf_counter(), time.thread_time() - self._drawing
+        return self._clock.now() - self._drawing
 
     def _tick(self):
         now = self._now()
-        self.gaps.append((now[0] - self._last[0]) * 1000)
-        self.work.append((now[1] - self._last[1]) * 1000)
+        self.held.append((now - self._last) * 1000)
         self._last = now
 
+    @property
+    def seesSleep(self):
+        return self._clock.seesSleep
+
     def stop(self):
-        """The longest work, once nothing more is waited for."""
+        """The longest time, once nothing more is waited for."""
         self._tick()
         self._timer.stop()
         self._manager.disconnect("layoutChanged(int)", self._observe)
         for window, tag in self._observed:
             window.RemoveObserver(tag)
-        return max(self.work)
+        self._clock.close()
+        self._slowness.append(slowness())
+        return max(self.held) / max(self._slowness)
 
 
 class ResponsivenessTest(PanelTestCase):
@@ -74,18 +121,24 @@ class ResponsivenessTest(PanelTestCase):
         sharedReference()
         super().setUp()
 
-    def test_the_watch_sees_work(self):
-        ticks, end = Ticks(), time.thread_time() + 0.15
-        slicer.app.processEvents()
+    def test_the_watch_sees_a_blocked_application(self):
+        for block in (self.work, time.sleep):
+            ticks = Ticks()
+            if block is time.sleep and not ticks.seesSleep:
+                self.skipTest("sleep is seen on Linux only")
+            qt.QTimer.singleShot(1, lambda block=block: block(1.3 * SLOWEST * LONGEST / 1000))
+            self.live(lambda ticks=ticks: max(ticks.held, default=0) > 30)
+            with self.assertRaises(AssertionError):
+                self.assertShort(f"blocked by {block.__name__}", [ticks.stop()])
+
+    def work(self, seconds):
+        end = time.thread_time() + seconds
         while time.thread_time() < end:
             pass
-        self.assertGreater(ticks.stop(), 140)
 
-    def assertShort(self, what, works):
-        print(f"{what}: longest work {', '.join(f'{work:.0f}' for work in works)} ms")
-        # Processor time itself doubles where many processes share the caches and cores.
-        busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.5 * os.cpu_count()
-        self.assertLess(min(works), 2.5 * LONGEST if busy else LONGEST, what)
+    def assertShort(self, what, times):
+        print(f"{what}: held up for at most {', '.join(f'{held:.0f}' for held in times)} ms")
+        self.assertLess(min(times), LONGEST, what)
 
     def live(self, condition, seconds=90):
         """The event loop, until the condition holds."""
@@ -134,18 +187,18 @@ class ResponsivenessTest(PanelTestCase):
         self.assertShort("a large volume is written, scored and shown", running)
 
     def run_(self):
-        """A large volume is scored, and meanwhile the reader goes through the list: the longest work of the former."""
+        """A large volume is scored, and meanwhile the reader goes through the list: how long the former holds it up."""
         node = self.large()
         self.logic.getParameterNode().volumes = [node]
         self.ui.referencePath.currentPath = str(sharedReference() / "reference")
         ticks = Ticks()
         self.click(self.ui.applyButton)
-        self.live(lambda: " of " in self.ui.statusLabel.text and len(ticks.gaps) > 50)
+        self.live(lambda: " of " in self.ui.statusLabel.text and len(ticks.held) > 50)
         longest = ticks.stop()
         for _move in range(4):
             moving = Ticks()
             self.panel.results.worklist.move(1)
-            self.live(lambda moving=moving: len(moving.gaps) > 20)
+            self.live(lambda moving=moving: len(moving.held) > 20)
             self.moving.append(moving.stop())
         self.assertTrue(self.logic.busy, "the run was over too early")
         ticks = Ticks()
