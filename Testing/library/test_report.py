@@ -215,17 +215,26 @@ def test_says_where_p_is_not_calibrated(result: SimpleNamespace) -> None:
 def test_says_which_verdicts_rest_on_p_alone(result: SimpleNamespace) -> None:
     """Copies whose matches were verified need no such sentence; the same verdicts without verified matches do."""
     scores = Scores.read(result.folder)
-    assert "rest on p alone" not in report(scores)
+    assert "on p alone:" not in report(scores)
     judged = np.isin(scores.volumes["verdict"], ("copy", "suspicious"))
     one = scores.slices["volume"] == scores.volumes["volume"][judged][0]
     scores.slices["match_class"][one] = "novel"
     said = " ".join(Page(report(scores)).text.split())
-    expected = f"For 1 of the {judged.sum()} no training scan was verified to be in the image: this verdict rests on p"
+    expected = f"One of these {judged.sum()} verdicts rests on p alone: the image comes closer to the training set than"
     assert expected in said
+    two = scores.slices["volume"] == scores.volumes["volume"][judged][1]
+    scores.slices["match_class"][two] = "novel"
+    assert f"2 of these {judged.sum()} verdicts rest on p alone: the images come" in report(scores)
     scores.slices["match_class"][:] = "novel"
-    said = " ".join(Page(report(scores)).text.split())
-    assert f"For {judged.sum()} of the {judged.sum()} no training scan was verified" in said
-    assert "these verdicts rest on p alone" in said
+    assert "These verdicts rest on p alone: the images come closer" in report(scores)
+    scores.volumes["verdict"][np.flatnonzero(judged)[1:]] = "no evidence"
+    assert "This verdict rests on p alone: the image comes closer" in report(scores)
+
+
+def test_parameters_read_like_words(result: SimpleNamespace, page: Page) -> None:
+    shrinkage = result.scores.run["parameters"]["shrinkage"]
+    assert ", ".join(f"{name} {value:g}" for name, value in shrinkage.items()) in page.text
+    assert not re.search(r"[{}\[\]]", page.text)
 
 
 def test_flagged_images_without_evidence_are_explained(result: SimpleNamespace) -> None:

@@ -36,7 +36,7 @@ figure { display: inline-block; width: 13rem; vertical-align: top; margin: .5rem
 figure img { width: 13rem; height: 13rem; image-rendering: pixelated; background: #000; }
 figcaption, .note { font-size: .85rem; color: #444; overflow-wrap: anywhere; }
 .match { border-top: 1px solid #ddd; padding: .5rem 0; }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem; }
+.charts { display: flex; flex-wrap: wrap; gap: 1rem; margin-bottom: .8rem; }
 .legend span { margin-left: .8rem; white-space: nowrap; }
 .legend svg { display: inline-block; width: .8rem; vertical-align: -.1em; }
 svg { display: block; width: 100%; max-width: 34rem; height: auto; }

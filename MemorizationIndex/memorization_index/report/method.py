@@ -211,6 +211,10 @@ def _inputs(run: dict[str, Any]) -> str:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in sorted(values.items())
-    )
+    return ", ".join(f"{key} {_value(value)}" for key, value in sorted(values.items()))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({_pairs(value)})"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 VERIFIED = ("exact", "copy", "altered copy", "same anatomy")
 #: Rows of the worklist; the tables have all.
 LISTED = 500
+_COLUMNS = (
+    '<p class="note">Flagged: slices. p: how often a new person\'s real scan is at least this close to the training '
+    'set. MI and ONI: how far out that is (see <a href="#method">method</a>). Matched: whose training scan it is '
+    "closest to; share: how many of its slices are closest to that subject.</p>"
+)
 
 
 def verdict_sentence(run: dict[str, Any]) -> str:
@@ -51,10 +56,13 @@ def rests_on_p(scores: Scores) -> str:
     alone = sum(name not in verified for name in judged)
     if not alone:
         return ""
-    rest = "this verdict rests" if alone == 1 else "these verdicts rest"
+    some = f"One of these {len(judged)} verdicts" if alone == 1 else f"{alone} of these {len(judged)} verdicts"
+    if alone == len(judged):
+        some = "This verdict" if alone == 1 else "These verdicts"
+    rest, image = ("rests", "the image comes") if alone == 1 else ("rest", "the images come")
     return (
-        f"For {alone} of the {len(judged)} no training scan was verified to be in the image: {rest} on p alone, "
-        f"that is, on how much closer it comes to the training set than new people's scans do."
+        f"{some} {rest} on p alone: {image} closer to the training set than new people's scans usually do, but in no "
+        f"slice was a match with a training scan verified."
     )
 
 
@@ -76,7 +84,7 @@ def worklist(scores: Scores, decisions: Sequence[Decision], sections: Mapping[st
     volumes = scores.volumes
     order = worst_first(volumes)
     decided = {d.volume: d.decision for d in decisions if not d.slice}
-    header = ["Image", "Verdict", "Flagged", "p", "MI", "ONI", "Matched subject", "Matched image", "Agreement"]
+    header = ["Image", "Verdict", "Flagged", "p", "MI", "ONI", "Matched subject", "Matched image", "Share"]
     if decided:
         header.append("Reader")
     rows = []
@@ -99,4 +107,4 @@ def worklist(scores: Scores, decisions: Sequence[Decision], sections: Mapping[st
         rows.append(cells)
     more = len(order) - LISTED
     note = f'<p class="note">{more} more are in volumes.csv.</p>' if more > 0 else ""
-    return table(header, rows, "worklist", "worklist") + note
+    return _COLUMNS + table(header, rows, "worklist", "worklist") + note
