@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memorization_index.calibration import q_values
 from memorization_index.cohort import Entry
+from memorization_index.consistency import WRITTEN, contradictions
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import Progress
+from memorization_index.pseudonyms import Key
 from memorization_index.recognition import recognized
 from memorization_index.scores import Columns, Scores
 from memorization_index.scoring import Options, Query, score_queries
+from memorization_index.verdicts import VERIFIED
 
 if TYPE_CHECKING:
     from memorization_index.reference import Reference
@@ -25,8 +27,16 @@ if TYPE_CHECKING:
 SIMILARITY, NCC, P = 1e-4, 5e-3, 5e-3
 #: MI may differ by what this much similarity makes of it, divided by the null's smallest deviation.
 _MI_SIMILARITY = 5e-4
-#: Half of the last decimal that tables have.
-_WRITTEN = 5e-7
+_MATCH = ("match_subject", "match_volume", "match_slice")
+#: What run.json has from the reference.
+_FROM_REFERENCE = ("protocol", "parameters", "encoder", "seed", "calibration", "controls", "power", "null_from")
+#: Which classes lie on both sides of a threshold of which number: on it, rounding may decide.
+_SIDES = (
+    ("copy_ncc", "ncc", {"copy", "altered copy"}),
+    ("altered_ncc", "ncc", {"altered copy", "same anatomy", "novel"}),
+    ("altered_part", "part", {"altered copy", "novel"}),
+    ("rescan_ncc", "ncc", {"copy", "altered copy", "same anatomy"}),
+)
 
 
 @dataclass
@@ -51,8 +61,8 @@ def recheck(
     """Compare a result with what scoring its queries again gives.
 
     ``queries`` are where the query files are now (by default where the result says, if it kept paths); they are
-    recognized by their SHA-256, whatever their names. ``volume``: compare this one alone. Similarity, MI, p and class
-    are compared with newly computed ones, q with what the recorded p give.
+    recognized by their SHA-256, whatever their names. ``volume``: compare this one alone. Similarity, MI, p, class and
+    verified matches are compared with newly computed ones; everything else must follow from what is recorded.
 
     Raises :class:`MemorizationIndexError` where the result was made with another reference, or cannot be read.
     """
@@ -66,7 +76,7 @@ def recheck(
     names = [str(name) for name in scores.volumes["volume"]]
     if volume is not None and volume not in names:
         raise MemorizationIndexError(f"--volume {volume}: is not in {result}; expected a name of its volumes.csv.")
-    _check_q(scores, found)
+    found.problems += contradictions(scores, result)
     wanted = names if volume is None else [volume]
     there = recognized(scores, queries, options.key, progress)
     entries = {name: there[name] for name in wanted if name in there}
@@ -77,17 +87,12 @@ def recheck(
     ]
     if entries:
         again = score_queries(reference, _read(scores, entries, progress), [], options, progress)
+        if scores.run["inputs"].get("keyed") and options.key:
+            _give_pseudonyms(again, Key.load(options.key))
+        _compare_runs(scores, again, found)
         for name in entries:
             _compare(reference, scores, again, name, found)
     return found
-
-
-def _check_q(scores: Scores, found: Recheck) -> None:
-    for table, columns in (("slices.csv", scores.slices), ("volumes.csv", scores.volumes)):
-        expected, recorded = q_values(columns["p_value"]), columns["q_value"]
-        allowed = _WRITTEN * (1 + len(expected))
-        if not np.allclose(expected, recorded, rtol=0, atol=allowed, equal_nan=True):
-            found.problems.append(f"{table}: its q-values are not those of its p-values.")
 
 
 def _read(scores: Scores, entries: dict[str, Entry], progress: Progress) -> Iterator[Query]:
@@ -96,6 +101,30 @@ def _read(scores: Scores, entries: dict[str, Entry], progress: Progress) -> Iter
         plane = str(scores.slices["plane"][scores.slices["volume"] == name][0])
         volume, stack = read_slices(entry, plane)
         yield Query(name, stack, str(entry.path), volume.grid)
+
+
+def _give_pseudonyms(again: Scores, key: Key) -> None:
+    """Name training volumes as a result under pseudonyms does, unless the reference has pseudonyms itself."""
+    if again.run["reference"]["pseudonymized"]:
+        return
+    for column, kind in (("match_subject", "subject"), ("match_volume", "volume")):
+        again.slices[column] = np.array([key.pseudonym(kind, str(n)) for n in again.slices[column]], object)
+
+
+def _is_whole(scores: Scores, again: Scores) -> bool:
+    """Whether all images were scored again: together they decide whether p counts, and so each one's verdict."""
+    return len(again.volumes["volume"]) == len(scores.volumes["volume"])
+
+
+def _compare_runs(scores: Scores, again: Scores, found: Recheck) -> None:
+    found.problems += [
+        f"run.json: its {key} is not what the reference has."
+        for key in _FROM_REFERENCE
+        if scores.run.get(key) != again.run[key]
+    ]
+    is_, was = ((run.get("generator") or {}).get("p_calibrated") for run in (again.run, scores.run))
+    if _is_whole(scores, again) and is_ != was:
+        found.problems.append(f"run.json: whether p is calibrated for the generator is {is_}, recorded {was}.")
 
 
 def _compare(reference: Reference, scores: Scores, again: Scores, name: str, found: Recheck) -> None:
@@ -112,14 +141,13 @@ def _compare(reference: Reference, scores: Scores, again: Scores, name: str, fou
     for column, allowed in (("similarity", SIMILARITY), ("mi", mi), ("p_value", p)):
         _compare_numbers(f"{name}, slices", column, old[column], new[column], allowed, found)
     _compare_classes(name, old, new, calibration["thresholds"], found)
+    _compare_matches(name, old, new, found)
     old, new = (_rows(s.volumes, name) for s in (scores, again))
     if calibration["calibrated"]:  # a volume's MI has a null of its own
-        mi /= float(old["null_deviation"][0])
-    for column, allowed in (("mi", mi), ("p_value", volume_p)):
+        mi /= float(new["null_deviation"][0])
+    for column, allowed in (("mi", mi), ("p_value", volume_p), ("null_mean", P), ("null_deviation", P)):
         _compare_numbers(name, column, old[column], new[column], allowed, found)
-    # Whether p counts is decided by all images of a run together, so only all of them give the same verdict.
-    whole = len(again.volumes["volume"]) == len(scores.volumes["volume"])
-    if whole and old["verdict"][0] != new["verdict"][0]:
+    if _is_whole(scores, again) and old["verdict"][0] != new["verdict"][0]:
         found.problems.append(f"{name}: verdict is {new['verdict'][0]}, recorded {old['verdict'][0]}.")
     found.volumes += 1
     found.slices += int((scores.slices["volume"] == name).sum())
@@ -137,23 +165,33 @@ def _compare_numbers(where: str, column: str, old: np.ndarray, new: np.ndarray, 
         return
     difference = float(np.nanmax(np.abs(old - new))) if np.isfinite(old).any() else 0.0
     found.largest[column] = max(found.largest.get(column, 0.0), difference)
-    if difference > allowed + _WRITTEN:
+    if difference > allowed + WRITTEN:
         found.problems.append(f"{where}: {column} differs by up to {difference:.6f} (allowed {allowed:.6f}).")
 
 
 def _compare_classes(name: str, old: Columns, new: Columns, thresholds: dict[str, float], found: Recheck) -> None:
-    """Classes must be the same, but where the recorded agreement lies on a threshold."""
-    near = np.zeros(len(old["slice"]), bool)
-    for threshold, column in (
-        ("copy_ncc", "ncc"),
-        ("altered_ncc", "ncc"),
-        ("rescan_ncc", "ncc"),
-        ("altered_part", "part"),
-    ):
-        if threshold in thresholds and column in old:
-            near |= np.abs(old[column].astype(float) - thresholds[threshold]) <= NCC
-    other = (old["match_class"] != new["match_class"]) & ~near
-    for i in np.flatnonzero(other):
-        found.problems.append(
-            f"{name}, slice {old['slice'][i]}: class is '{new['match_class'][i]}', recorded '{old['match_class'][i]}'."
-        )
+    """Classes must be the same, but where the agreement lies on the threshold between the two."""
+    for i in np.flatnonzero(old["match_class"] != new["match_class"]):
+        both = {old["match_class"][i], new["match_class"][i]}
+        if not any(
+            both <= sides and abs(float(new[column][i]) - thresholds[threshold]) <= NCC
+            for threshold, column, sides in _SIDES
+        ):
+            found.problems.append(
+                f"{name}, slice {old['slice'][i]}: class is '{new['match_class'][i]}', recorded "
+                f"'{old['match_class'][i]}'."
+            )
+
+
+def _compare_matches(name: str, old: Columns, new: Columns, found: Recheck) -> None:
+    """Verified matches must be the same training slices; others may change places where they are equally similar."""
+    verified = np.isin(new["match_class"], VERIFIED)
+    for i in np.flatnonzero(verified):
+        is_, was = (tuple(str(rows[column][i]) for column in _MATCH) for rows in (new, old))
+        if is_ != was:
+            found.problems.append(
+                f"{name}, slice {old['slice'][i]}: matches {' '.join(is_)}, recorded {' '.join(was)}."
+            )
+    for column in ("ncc", "part"):
+        if verified.any():
+            _compare_numbers(f"{name}, slices", column, old[column][verified], new[column][verified], NCC, found)

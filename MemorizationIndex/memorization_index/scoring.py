@@ -398,36 +398,43 @@ def _volume_table(reference: Reference, queries: Sequence[_Retrieved], slices: C
 
 
 def _volume_row(reference: Reference, query: _Retrieved, own: Columns, p_calibrated: bool) -> dict[str, Any]:
-    count, highest = len(query.numbers), float(own["mi"].max())
-    calibrated = reference.null.is_calibrated
-    numbers = reference.null.volume_numbers(highest, count) if calibrated else VolumeNumbers()
+    calibrated, highest = reference.null.is_calibrated, float(own["mi"].max())
+    numbers = reference.null.volume_numbers(highest, len(query.numbers)) if calibrated else VolumeNumbers()
+    trusted = calibrated and p_calibrated
+    return {
+        "volume": query.name,
+        "path": query.path,
+        "null_mean": numbers.null_mean,
+        "null_deviation": numbers.null_deviation,
+        "mi": numbers.mi,
+        "oni": float(oni(np.array(numbers.mi))),
+        "p_value": numbers.p,
+        **volume_from_slices(own, numbers.p if trusted else np.nan, trusted),
+    }
+
+
+def volume_from_slices(own: Columns, volume_p: float, trusted: bool) -> dict[str, Any]:
+    """What follows for a volume from the rows of its slices, with its p (NaN unless it is ``trusted``)."""
     flagged, classes = own["flagged"], [MatchClass(c) for c in own["match_class"]]
+    count = len(classes)
     subject, volume = _main_match(own, flagged)
     matched = own["match_volume"] == volume
     line = fitted(own["slice"][matched], own["match_slice"][matched])
     followed = matched & flagged
     traced = fitted(own["slice"][followed], own["match_slice"][followed]).on_line / count
-    trusted = calibrated and p_calibrated
     return {
-        "volume": query.name,
-        "path": query.path,
         "n_slices": count,
         "n_flagged": int(flagged.sum()),
         "fraction_copied": float(np.mean([c in COPIED for c in classes])),
         "similarity": float(own["similarity"].max()),
-        "null_mean": numbers.null_mean,
-        "null_deviation": numbers.null_deviation,
-        "mi_max": highest,
-        "mi": numbers.mi,
-        "oni": float(oni(np.array(numbers.mi))),
-        "p_value": numbers.p,
+        "mi_max": float(own["mi"].max()),
         "match_subject": subject,
         "match_volume": volume,
         "agreement": float(np.mean(own["match_subject"] == subject)),
         "trajectory": line.on_line / count,
         "match_first": line.first,
         "match_last": line.last,
-        "verdict": str(verdict(classes, numbers.p if trusted else np.nan, trusted, traced)),
+        "verdict": str(verdict(classes, volume_p, trusted, traced)),
     }
 
 

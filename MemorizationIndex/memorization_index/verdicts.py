@@ -43,6 +43,8 @@ class MatchClass(StrEnum):
 
 #: Classes that say that a slice was copied.
 COPIED = (MatchClass.EXACT, MatchClass.COPY, MatchClass.ALTERED)
+#: Classes of slices whose match was aligned and compared in fine detail, and held.
+VERIFIED = (*COPIED, MatchClass.SAME_ANATOMY)
 
 
 class Verdict(StrEnum):

@@ -80,6 +80,12 @@ def test_result_under_pseudonyms_needs_the_key(reference: Path, queries: Path, t
     code, said, _ = verify(capsys, *arguments, "--key", tmp_path / "result.key")
     assert code == HOLDS
     assert "3 volumes" in said
+    with (out / "slices.csv").open(encoding="utf-8", newline="") as stream:
+        row = next(row for row in csv.DictReader(stream) if row["match_class"] == "exact")
+    other = changed(out, tmp_path / "changed", "slices.csv", put("match_subject", "another", row["volume"]))
+    code, _, err = verify(capsys, reference, "--result", other, *arguments[3:], "--key", tmp_path / "result.key")
+    assert code == DIFFERS
+    assert f"matches {row['match_subject']} " in err
 
 
 def put(column: str, value: str, volume: str = COPY) -> Callable[[list[dict[str, str]]], None]:
@@ -99,6 +105,15 @@ def put(column: str, value: str, volume: str = COPY) -> Callable[[list[dict[str,
         ("slices.csv", "q_value", "0.9", "slices.csv: its q-values are not those of its p-values"),
         ("slices.csv", "match_class", "novel", "copy.nii.gz, slice 0: class is 'exact', recorded 'novel'"),
         ("slices.csv", "slice", "40", "has other slices"),
+        ("slices.csv", "oni", "0.5", "slices.csv: its ONI are not those of its MI"),
+        ("slices.csv", "flagged", "0", "copy.nii.gz, slice 0: is not flagged, against its class and p"),
+        ("slices.csv", "ncc", "0.9", "copy.nii.gz, slices: ncc differs"),
+        ("slices.csv", "match_class", "no class", "its parts do not fit each other (ValueError: 'no class'"),
+        ("slices.csv", "match_subject", "sub-00", "matches sub-02 "),
+        ("volumes.csv", "verdict", "no evidence", "copy.nii.gz: verdict is copy by its slices, recorded no evidence"),
+        ("volumes.csv", "match_subject", "sub-00", "match_subject is sub-02 by its slices, recorded sub-00"),
+        ("volumes.csv", "n_flagged", "0", "n_flagged is 6 by its slices, recorded 0"),
+        ("volumes.csv", "null_deviation", "1000", "copy.nii.gz: null_deviation differs"),
         ("volumes.csv", "mi", "1.0", "copy.nii.gz: mi differs"),
         ("volumes.csv", "q_value", "0.0001", "volumes.csv: its q-values"),
     ],
@@ -110,6 +125,57 @@ def test_every_changed_number_is_noticed(
     code, _, err = verify(capsys, reference, "--result", other, "--queries", queries / COPY, "--volume", COPY)
     assert code == DIFFERS
     assert said in err
+
+
+def test_another_person_named_throughout_is_noticed(reference, queries: Path, result: Path, tmp_path, capsys) -> None:
+    """Tables and report agree with each other, but not with the images."""
+
+    def rename(rows: list[dict[str, str]]) -> None:
+        for row in rows:
+            if row["match_subject"] == "sub-02":
+                row["match_subject"] = "sub-00"
+
+    other = changed(result, tmp_path / "one", "slices.csv", rename)
+    other = changed(other, tmp_path / "two", "volumes.csv", rename)
+    assert main(["report", str(other)]) == 0
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries / COPY, "--volume", COPY)
+    assert code == DIFFERS
+    assert "copy.nii.gz, slice 0: matches sub-02" in err
+    assert "recorded sub-00" in err
+    assert "by its slices" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("report.html", "1 of 3 examined images shows", "0 of 3 examined images show", "report.html: does not say"),
+        ("report.html", "data:image/png;base64,iVBORw0KGgo", "data:image/png;base64,iVBORw0KGgp", "report.html: does"),
+        ("run.json", '"copy": 1', '"copy": 0', "run.json: counts other verdicts"),
+        ("run.json", '"flagged": 6', '"flagged": 0', "run.json: counts 0 flagged slices, slices.csv has 6"),
+        ("run.json", '"copy_ncc": ', '"copy_ncc": 1', "run.json: its calibration is not what the reference has"),
+    ],
+)
+def test_changed_report_and_record_are_noticed(
+    reference: Path, queries: Path, result: Path, tmp_path: Path, capsys, name: str, old: str, new: str, said: str
+) -> None:
+    other = Path(shutil.copytree(result, tmp_path / "changed"))
+    text = (other / name).read_text(encoding="utf-8")
+    assert old in text
+    (other / name).write_text(text.replace(old, new), encoding="utf-8")
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries / NEW, "--volume", NEW)
+    assert code == DIFFERS
+    assert said in err
+
+
+def test_decisions_beside_a_result_change_nothing(reference, queries: Path, result: Path, tmp_path, capsys) -> None:
+    other = Path(shutil.copytree(result, tmp_path / "read"))
+    (other / "decisions.csv").write_text(f"volume,slice,decision,note,time,reader\n{COPY},,copy,,,R. D.\n")
+    arguments = (reference, "--result", other, "--queries", queries / NEW, "--volume", NEW)
+    assert verify(capsys, *arguments)[0] == HOLDS
+    assert main(["report", str(other)]) == 0
+    assert verify(capsys, *arguments)[0] == HOLDS
+    (other / "decisions.csv").write_text(f"volume,slice,decision,note,time,reader\n{COPY},,not a copy,,,R. D.\n")
+    assert verify(capsys, *arguments)[0] == DIFFERS
 
 
 def test_another_verdict_is_noticed(reference: Path, queries: Path, result: Path, tmp_path: Path, capsys) -> None:

@@ -29,6 +29,7 @@ nav ul { padding: 0; } nav li { display: inline-block; margin-right: 1.2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
 td { overflow-wrap: anywhere; } th { background: #f6f6f6; }
+.worklist td:first-child { min-width: 9rem; }
 .worklist td:nth-child(n+2):nth-child(-n+6) { white-space: nowrap; }
 .tag { display: inline-block; padding: 0 .5rem; border-radius: .2rem; color: #fff; white-space: nowrap; }
 .tag.suspicious { color: #1a1a1a; }

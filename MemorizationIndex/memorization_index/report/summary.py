@@ -10,12 +10,11 @@ import numpy as np
 from memorization_index.pictures import worst_first
 from memorization_index.report.decisions import Decision
 from memorization_index.report.markup import VERDICT_COLORS, number, plural, table, tag, text
+from memorization_index.verdicts import VERIFIED
 
 if TYPE_CHECKING:
     from memorization_index.scores import Scores
 
-#: Classes of slices whose match was aligned and compared in fine detail, and held.
-VERIFIED = ("exact", "copy", "altered copy", "same anatomy")
 #: Rows of the worklist; the tables have all.
 LISTED = 500
 _COLUMNS = (

@@ -1,0 +1,145 @@
+"""Whether the parts of a result say the same: what follows from recorded numbers, to their last decimal."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memorization_index._version import __version__
+from memorization_index.calibration import oni, q_values
+from memorization_index.errors import MemorizationIndexError
+from memorization_index.limits import check_shape
+from memorization_index.report import FILE, read_decisions, report
+from memorization_index.scores import Columns, Scores
+from memorization_index.scoring import volume_from_slices
+from memorization_index.verdicts import FLAG_P, VOLUME_P, MatchClass, Verdict, is_flagged
+
+#: Half of the last decimal that tables have.
+WRITTEN = 5e-7
+_MATCH = ("match_subject", "match_volume", "agreement", "trajectory", "match_first", "match_last")
+_PICTURE = re.compile(r"data:image/png;base64,([^\"]+)")
+
+
+def contradictions(scores: Scores, folder: Path) -> list[str]:
+    """One sentence for each part of a result that does not follow from the others."""
+    try:
+        return list(_contradictions(scores, folder))
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        return [f"{folder}: its parts do not fit each other ({type(error).__name__}: {error})."]
+
+
+def _contradictions(scores: Scores, folder: Path) -> Iterator[str]:
+    for table, columns in (("slices.csv", scores.slices), ("volumes.csv", scores.volumes)):
+        # q adds up rounded p, ONI is steepest at 0, where it follows MI one to one.
+        if not _same(q_values(columns["p_value"]), columns["q_value"], WRITTEN * (1 + len(columns["q_value"]))):
+            yield f"{table}: its q-values are not those of its p-values."
+        if not _same(oni(columns["mi"]), columns["oni"], 2 * WRITTEN):
+            yield f"{table}: its ONI are not those of its MI."
+    yield from _flags(scores)
+    yield from _volumes(scores)
+    counted = {str(v): int((scores.volumes["verdict"] == str(v)).sum()) for v in Verdict}
+    if scores.run["verdicts"] != counted:
+        yield f"run.json: counts other verdicts ({scores.run['verdicts']}) than volumes.csv has ({counted})."
+    flagged = int(scores.slices["flagged"].sum())
+    if scores.run["counts"]["flagged"] != flagged:
+        yield f"run.json: counts {scores.run['counts']['flagged']} flagged slices, slices.csv has {flagged}."
+    yield from _report(scores, folder)
+
+
+def _same(expected: NDArray[Any], recorded: NDArray[Any], allowed: float) -> bool:
+    return np.allclose(expected.astype(float), recorded.astype(float), rtol=0, atol=allowed, equal_nan=True)
+
+
+def _p_is_read(scores: Scores) -> bool:
+    """Whether p decides anything: not where it was found to be wrong for the images' generator."""
+    return (scores.run.get("generator") or {}).get("p_calibrated") is not False
+
+
+def _flags(scores: Scores) -> Iterator[str]:
+    slices, read = scores.slices, _p_is_read(scores)
+    for i, (name, match_class, p) in enumerate(
+        zip(slices["volume"], slices["match_class"], slices["p_value"], strict=True)
+    ):
+        if read and abs(p - FLAG_P) <= WRITTEN:
+            continue
+        expected = is_flagged(MatchClass(match_class), p if read else np.nan)
+        if expected != bool(slices["flagged"][i]):
+            said = "not flagged" if expected else "flagged"
+            yield f"{name}, slice {slices['slice'][i]}: is {said}, against its class and p."
+
+
+def _volumes(scores: Scores) -> Iterator[str]:
+    """Rows of volumes that are not what their slices give."""
+    volumes, names = scores.volumes, scores.slices["volume"]
+    trusted = bool(scores.run["calibration"]["calibrated"]) and _p_is_read(scores)
+    for row, name in enumerate(volumes["volume"]):
+        own = {column: values[names == name] for column, values in scores.slices.items()}
+        p = float(volumes["p_value"][row]) if trusted else np.nan
+        expected = volume_from_slices(own, p, trusted)
+        skipped = {*_MATCH, "verdict"} if _is_tied(own, scores.run["inputs"].get("keyed", False)) else set()
+        if abs(p - VOLUME_P) <= WRITTEN:
+            skipped.add("verdict")
+        for column in expected.keys() - skipped:
+            if not _agree(expected[column], volumes[column][row]):
+                yield (
+                    f"{name}: {column} is {_shown(expected[column])} by its slices, recorded "
+                    f"{_shown(volumes[column][row])}."
+                )
+
+
+def _is_tied(own: Columns, keyed: bool) -> bool:
+    """Whether it cannot be known from here which training volume is named: of several in most flagged slices the first
+    one by its name, which pseudonyms hide; without flagged slices that of the most similar one, to more decimals."""
+    if own["flagged"].any():
+        named = Counter(own["match_volume"][own["flagged"]])
+        return keyed and list(named.values()).count(max(named.values())) > 1
+    similarity = own["similarity"]
+    return int((similarity >= similarity.max() - 2 * WRITTEN).sum()) > 1
+
+
+def _agree(expected: Any, recorded: Any) -> bool:
+    if isinstance(expected, str):
+        return bool(expected == recorded)
+    return bool(np.isclose(expected, recorded, rtol=0, atol=2 * WRITTEN, equal_nan=True))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _report(scores: Scores, folder: Path) -> Iterator[str]:
+    """The report of this version says what the tables say, with the decisions beside it or without."""
+    path = folder / "report.html"
+    if scores.run["version"] != __version__ or not path.exists():
+        return
+    try:
+        recorded = _with_pixels(path.read_text(encoding="utf-8"))
+        expected = [_with_pixels(report(scores, decisions)) for decisions in (read_decisions(folder / FILE), ())]
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OSError, MemorizationIndexError):
+        recorded, expected = "", []
+    if recorded not in expected:
+        yield (
+            f"report.html: does not say or show what the tables and pictures do (with the decisions in {FILE}, or "
+            f"without); 'memorization-index report' writes it again."
+        )
+
+
+def _with_pixels(page: str) -> str:
+    """A report with its pictures' pixels: libraries compress them differently."""
+    from PIL import Image
+
+    def pixels(found: re.Match[str]) -> str:
+        with Image.open(io.BytesIO(base64.b64decode(found[1])), formats=("PNG",)) as picture:
+            check_shape(Path("report.html"), picture.size)
+            return f"{picture.mode} {picture.size} {hashlib.sha256(picture.tobytes()).hexdigest()}"
+
+    return _PICTURE.sub(pixels, page)
