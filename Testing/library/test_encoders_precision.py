@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from memorization_index.encoders import load_encoder
-from memorization_index.encoders.base import choose_device, encode_in_batches
+from memorization_index.encoders.base import choose_device, encode_in_batches, staged
 from memorization_index.encoders.precision import WORTHWHILE, autocast, bfloat16_speedup, choose_precision
 from memorization_index.errors import MemorizationIndexError
 from vit_weights import random_weights
@@ -100,6 +100,32 @@ def test_a_batch_is_prepared_while_the_one_before_is_computed():
 
     found = encode_in_batches([0, 1, 2], "mean", 1, {"layer": (1, 1, 1)}, prepare, grids)
     assert found["layer"].ravel().tolist() == [0, 1, 2]
+
+
+def test_batches_for_a_gpu_are_pinned_in_the_thread_that_prepares_them(path, images, monkeypatch):
+    pinned, threads = torch.ones(1), []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda _batch: pinned)
+    batch = torch.zeros(2)
+    assert staged(batch, torch.device("cuda")) is pinned
+    assert staged(batch, torch.device("cpu")) is batch
+
+    def watched(batch, device):
+        threads.append(threading.current_thread())
+        return staged(batch, device)
+
+    monkeypatch.setattr("memorization_index.encoders.mri_core.staged", watched)
+    load_encoder("mri-core", path, device="cpu", batch_size=2).encode(images)
+    assert len(threads) == 3
+    assert threading.current_thread() not in threads
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA is not here")
+def test_a_gpu_gives_what_the_processor_gives(path, images):
+    there, here = (
+        load_encoder("mri-core", path, device=device, precision="float32").encode(images) for device in ("cuda", "cpu")
+    )
+    for layer, features in here.items():
+        np.testing.assert_allclose(there[layer], features, rtol=1e-3, atol=1e-4 * np.abs(features).max())
 
 
 def test_what_fails_while_it_is_prepared_is_told(path):

@@ -106,6 +106,11 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
+def staged(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A batch in memory that a GPU fetches from while it computes (pinned); for the processor the batch itself."""
+    return images.pin_memory() if device.type == "cuda" else images
+
+
 def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over names, shapes and values (as float32) of tensors, independent of their order."""
     import torch

@@ -29,6 +29,7 @@ from memorization_index.encoders.base import (
     default_blocks,
     digest_settings,
     encode_in_batches,
+    staged,
 )
 from memorization_index.encoders.precision import Precision, autocast, choose_precision, half
 from memorization_index.encoders.preprocessing import PREPROCESSINGS, Preprocessing, preprocess
@@ -96,11 +97,12 @@ class HuggingFaceEncoder:
         return encode_in_batches(slices, pool, self._batch_size, self._shapes, self._prepare, self.token_grids)
 
     def _prepare(self, slices: Sequence[NDArray[Any]]) -> Tensor:
-        return preprocess(slices, self._input.size, self._preprocessing)
+        return staged(preprocess(slices, self._input.size, self._preprocessing), self._device)
 
     def token_grids(self, images: Tensor) -> dict[str, Tensor]:
         """Token grids ``(n, h, w, C)`` of images ``(n, 3, size, size)`` in [0, 1], by layer, without a gradient."""
-        mean, deviation = (torch.tensor(v)[:, None, None] for v in (self._input.mean, self._input.deviation))
+        images = images.to(self._device, non_blocking=True)
+        mean, deviation = (images.new_tensor(v)[:, None, None] for v in (self._input.mean, self._input.deviation))
         outputs: dict[str, Tensor] = {}
 
         def keep(layer: str, output: Any) -> None:
@@ -115,7 +117,7 @@ class HuggingFaceEncoder:
             options["interpolate_pos_encoding"] = True  # DINOv2 always does it, SAM never
         try:
             with torch.inference_mode(), autocast(self.precision, self._device):
-                self._tower(pixel_values=((images - mean) / deviation).to(self._device), **options)
+                self._tower(pixel_values=(images - mean) / deviation, **options)
         except (RuntimeError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0][:160]
             raise MemorizationIndexError(

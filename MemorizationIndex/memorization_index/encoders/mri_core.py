@@ -24,6 +24,7 @@ from memorization_index.encoders.base import (
     digest_settings,
     digest_tensors,
     encode_in_batches,
+    staged,
 )
 from memorization_index.encoders.checkpoints import Checkpoint, default_heads, read_checkpoint
 from memorization_index.encoders.precision import Precision, autocast, choose_precision, half
@@ -78,7 +79,7 @@ class MriCoreEncoder:
 
     def _prepare(self, slices: Sequence[NDArray[Any]]) -> Tensor:
         images = preprocess(slices, self._settings.image_size, self._settings.preprocessing)
-        return images[:, :1]  # the three channels are equal
+        return staged(images[:, :1], self._device)  # the three channels are equal
 
     def token_grids(self, images: Tensor) -> dict[str, Tensor]:
         """Token grids ``(n, h, w, C)`` of images in [0, 1], by layer, without a gradient.
@@ -86,7 +87,7 @@ class MriCoreEncoder:
         Images are ``(n, 3, size, size)``, or ``(n, 1, size, size)`` for three equal channels.
         """
         with torch.inference_mode(), autocast(self.precision, self._device):
-            outputs = self._model(images.to(self._device), self.blocks)
+            outputs = self._model(images.to(self._device, non_blocking=True), self.blocks)
         return {f"block{i}": grid for i, grid in outputs.items()}
 
 
