@@ -45,11 +45,11 @@ class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic, self.panel = None, None
+        self.logic, self.panel, self._form = None, None, None
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        form = slicer.util.loadUI(self.resourcePath("UI/MemorizationIndex.ui"))
+        self._form = form = slicer.util.loadUI(self.resourcePath("UI/MemorizationIndex.ui"))
         self.layout.addWidget(form)
         form.setMRMLScene(slicer.mrmlScene)
         self.logic = MemorizationIndexLogic()
@@ -63,6 +63,12 @@ class MemorizationIndexWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.removeObservers()
         if self.panel:
             self.panel.cleanup()
+        if (
+            self._form
+        ):  # a reload only hides it: it would go on to watch the scene, and keep all that it is connected to
+            self._form.setMRMLScene(None)
+            self._form.deleteLater()
+            self._form = None
 
     def enter(self):
         self.panel.attach()

@@ -70,6 +70,10 @@ class Results:
             self._files = state, ResultFiles(node)
         return self._files[1]
 
+    def detach(self):
+        """Let go of what was read from a scene that is closed."""
+        self._index, self._files = {}, (None, None)
+
     # --- Into the scene ----------------------------------------------------------------------------------------------
 
     def show(self, folder, nodes, skipped, files=False):

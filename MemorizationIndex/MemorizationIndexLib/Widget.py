@@ -59,6 +59,7 @@ class Widget:
             section.parameter = None
         self.results.detach()
         self.display.detach()
+        self.logic.results.detach()
 
     def attachOpened(self):
         """Show an opened scene, once more when all of it is in place: the subject hierarchy is completed last."""

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import sys
 import unittest
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -78,6 +80,14 @@ def peakMemory():
         raise unittest.SkipTest("memory is measured as on Linux and macOS") from error
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def residentMemory():
+    """The memory that this process has now, in MiB."""
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        raise unittest.SkipTest("memory is measured as on Linux")
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 class ViewTestCase(SceneTestCase):
