@@ -88,31 +88,33 @@ class Cells:
         """The arrays by name, to be stored; ``Cells(**tensors)`` is the same again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def _similarity(self, seen: Floats, part: slice) -> Floats:
+    def _similarity(self, scaled: Floats, part: slice) -> Floats:
         """Similarity of a part of the codes ``(n,)`` to the view that is most like each."""
-        codes = self.codes[part]
-        found = [
-            ((seen * self.step) @ codes[i : i + _BLOCK_ROWS].astype(np.float32).T).max(axis=0)
-            for i in range(0, len(codes), _BLOCK_ROWS)
-        ]
-        return np.concatenate([np.zeros(0, np.float32), *found])
+        result: Floats = (scaled @ self.codes[part].astype(np.float32).T).max(axis=0)
+        return result
+
+    def _everywhere(self, scaled: Floats) -> tuple[NDArray[np.int32], Floats]:
+        """All rows, and their similarity."""
+        starts = range(0, len(self.codes), _BLOCK_ROWS)
+        return self.rows, np.concatenate([self._similarity(scaled, slice(i, i + _BLOCK_ROWS)) for i in starts])
+
+    def _nearby(self, seen: Floats, scaled: Floats, share: float) -> tuple[NDArray[np.int32], Floats]:
+        """Rows in a share of all pairs of a view and a cell, the nearest ones, and their similarity."""
+        nearness = self.centroids @ seen.T
+        pairs = max(1, round(share * nearness.size))
+        cell, view = np.nonzero(nearness >= np.partition(nearness, -pairs, axis=None)[-pairs])
+        cells, firsts = np.unique(cell, return_index=True)
+        within = [slice(start, stop) for start, stop in zip(self.starts[cells], self.starts[cells + 1], strict=True)]
+        views = np.split(view, firsts[1:])
+        similarity = [self._similarity(scaled[own], part) for own, part in zip(views, within, strict=True)]
+        return np.concatenate([self.rows[part] for part in within]), np.concatenate(similarity)
 
     def candidates(self, queries: Floats, count: int, excluded: NDArray[np.bool_] | None) -> NDArray[np.int64]:
         """Up to ``count`` rows that are like any view ``(V, D)`` of a slice, in any order."""
         seen = _components(queries, self.basis)
+        scaled = seen * self.step
         share = max(_COMPARED / len(self.codes), _PROBED)
-        if share >= 1:
-            rows, similarity = self.rows, self._similarity(seen, slice(None))
-        else:
-            nearness = seen @ self.centroids.T
-            pairs = max(1, round(share * nearness.size))
-            probed = nearness >= np.partition(nearness, -pairs, axis=None)[-pairs]
-            cells = np.flatnonzero(probed.any(axis=0))
-            within = [slice(self.starts[cell], self.starts[cell + 1]) for cell in cells]
-            rows = np.concatenate([self.rows[part] for part in within])
-            similarity = np.concatenate(
-                [self._similarity(seen[probed[:, cell]], part) for cell, part in zip(cells, within, strict=True)]
-            )
+        rows, similarity = self._everywhere(scaled) if share >= 1 else self._nearby(seen, scaled, share)
         if excluded is not None:
             kept = ~excluded[rows]
             rows, similarity = rows[kept], similarity[kept]
