@@ -33,7 +33,7 @@ def contradictions(scores: Scores, folder: Path) -> list[str]:
     """One sentence for each part of a result that does not follow from the others."""
     try:
         return list(_contradictions(scores, folder))
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
         return [f"{folder}: its parts do not fit each other ({type(error).__name__}: {error})."]
 
 
@@ -124,7 +124,16 @@ def _report(scores: Scores, folder: Path) -> Iterator[str]:
     try:
         recorded = _with_pixels(path.read_text(encoding="utf-8"))
         expected = [_with_pixels(report(scores, decisions)) for decisions in (read_decisions(folder / FILE), ())]
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OSError, MemorizationIndexError):
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        OverflowError,
+        OSError,
+        MemorizationIndexError,
+    ):
         recorded, expected = "", []
     if recorded not in expected:
         yield (
