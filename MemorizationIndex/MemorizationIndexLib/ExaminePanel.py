@@ -45,6 +45,9 @@ class ExaminePanel:
             self.run.stop()
             return
         parameter = self.parameter
+        if self.logic.chosen(parameter.referenceFolder) and not self.logic.isReference(parameter.referenceFolder):
+            self.run.say(_("Nothing was started: the reference above cannot be used."))  # the line there says why
+            return
         self.run.start(
             "score",
             self.logic.startScoring,

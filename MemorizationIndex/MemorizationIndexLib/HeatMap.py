@@ -129,6 +129,8 @@ class HeatMap:
         legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
         legend.SetTitleText(_("Agreement %"))
         legend.SetLabelFormat("%.0f")
+        legend.SetNumberOfLabels(3)
+        legend.GetLabelTextProperty().SetFontFamilyToArial()
         legend.SetSize(*_LEGEND_SIZE)
         hide(legend)
         volumeNode.SetNodeReferenceID(AGREEMENT_ROLE, node.GetID())

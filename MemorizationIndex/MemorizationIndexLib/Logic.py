@@ -209,6 +209,14 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             encoder=manifest["encoder"]["name"], plane=manifest["plane"], **manifest["counts"]
         )
 
+    @classmethod
+    def isReference(cls, folder):
+        """Whether the chosen folder holds a reference."""
+        try:
+            return cls.chosen(folder) is not None and bool(read_manifest(Path(folder)))
+        except MemorizationIndexError:
+            return False
+
     @staticmethod
     def isPartlyBuilt(referenceFolder):
         """Whether a stopped build from files would go on."""

@@ -12,6 +12,8 @@ from .ResultsPanel import ResultsPanel
 from .RunPanel import RunPanel
 from .Shortcuts import Shortcuts
 
+_AFTER_FORM = -1.0  # priority of an observer that is told after connectGui's
+
 
 class Widget:
     """Ties the form ``ui`` (its root: ``form``) to the ``logic`` and to the scene's parameters, section by section.
@@ -32,6 +34,8 @@ class Widget:
         self.shortcuts = Shortcuts(form, actions)
         self.advanced = AdvancedPanel(ui, Shortcuts.texts(actions))
         self._sections = (self.reference, self.examine, self.results, self.display, self.advanced)
+        self._paths = [ui.referencePath, ui.trainingFilesPath, ui.filesPath, ui.exportPath, ui.trainingPath, ui.keyPath]
+        self._paths.append(ui.weightsPath)
         self.install = InstallPanel(ui, logic.installer, self.update)
         self.update()
 
@@ -46,14 +50,15 @@ class Widget:
             for section in self._sections:
                 section.parameter = parameter
             self._guiTag = parameter.connectGui(self.ui)
-            self._observer = parameter.AddObserver(vtk.vtkCommand.ModifiedEvent, self.onParameterModified)
+            node = parameter.parameterNode
+            self._observer = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self.onParameterModified, _AFTER_FORM)
         self.update()
 
     def detach(self):
         """Let go of the scene."""
         if self._parameter is not None:
             self._parameter.disconnectGui(self._guiTag)
-            self._parameter.RemoveObserver(self._observer)
+            self._parameter.parameterNode.RemoveObserver(self._observer)
         self._parameter = None
         for section in self._sections:
             section.parameter = None
@@ -89,8 +94,17 @@ class Widget:
         self.install.update()
         self.run.update()
         if self._parameter is not None:
+            self._clearPaths()
             for section in self._sections:
                 section.update()
+
+    def _clearPaths(self):
+        """Show nothing where no path is chosen; ``connectGui`` shows an empty path as a dot."""
+        for edit in self._paths:
+            if edit.currentPath == ".":
+                blocked = edit.blockSignals(True)
+                edit.currentPath = ""
+                edit.blockSignals(blocked)
 
     # --- What the user does ------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ _VERDICTS = ("copy", "suspicious", "uncalibrated", "no evidence", "skipped")
 #: Worst first; a class that is not listed comes after these.
 CLASSES = ("exact", "copy", "altered copy", "partial copy", "same anatomy", "novel", "")
 _COLORS = {"copy": "#D55E00", "suspicious": "#E69F00"}
+_NARROWEST = 36  # pixels, of a column
 # Key of a row, whether it holds numbers, how they are shown.
 _COLUMNS = (
     ("volume", None), ("verdict", None), ("match_class", None), ("p_value", "{:.3g}"), ("mi", "{:.1f}"),
@@ -27,12 +28,16 @@ class Worklist:
         self._table, self._edit, self._selector, self._onChosen = table, filterEdit, filterSelector, onChosen
         self._rows, self._shown, self._sort = [], [], None
         self._chosen, self._filling = None, False
-        titles = (_("Volume"), _("Verdict"), _("Class"), _("p"), _("MI / ONI"), _("Matched subject"), _("Flagged"))
+        titles = (_("Volume"), _("Verdict"), _("Class"), _("p"), _("MI / ONI"), _("Match"), _("Flagged"))
         table.setColumnCount(len(_COLUMNS))
         table.setHorizontalHeaderLabels([*titles, _("Decision")])
+        table.horizontalHeaderItem(5).setToolTip(_("The training subject that the volume matches"))
         table.verticalHeader().setVisible(False)
         header = table.horizontalHeader()
         header.setSectionsClickable(True)
+        header.setHighlightSections(False)
+        header.setMinimumSectionSize(_NARROWEST)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)  # the name makes room for the decision
         header.connect("sectionClicked(int)", self._onHeader)
         self._kinds = {
             _("All volumes"): lambda row: True,

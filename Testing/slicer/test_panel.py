@@ -77,7 +77,8 @@ class RunTest(RunPanelTestCase):
         self.assertIn("No reference is chosen", self.ui.statusLabel.text)
         self.ui.referencePath.currentPath = str(self.folder)
         self.click(self.ui.applyButton)
-        self.assertIn("is not a reference", self.ui.statusLabel.text)
+        self.assertIn("is not a reference", self.ui.referenceInfoLabel.text)
+        self.assertEqual(self.ui.statusLabel.text, "Nothing was started: the reference above cannot be used.")
         self.assertEqual(self.ui.applyButton.text, "Apply")
 
 
