@@ -6,6 +6,7 @@ from memorization_index.errors import MemorizationIndexError
 from slicer.i18n import tr as _
 
 from .Compare import Compare
+from .Locator import Locator
 from .Overlay import Overlay
 from .Steps import Steps
 
@@ -20,7 +21,8 @@ class DisplayPanel:
         self.ui, self.logic, self.run, self.parameter = ui, logic, run, None
         self._node, self._compared, self._comparing, self._steps = None, None, False, None
         self.overlay = Overlay(logic.results, onJump)
-        self.compare = Compare(logic.results, logic.trainingVolumes)
+        self._locator = Locator(self._onLocated)
+        self.compare = Compare(logic.results, lambda: logic.trainingVolumes(self._locator.files))
         ui.loadMatchButton.connect("clicked()", self.onLoadMatch)
 
     def show(self, volumeNode, _row):
@@ -47,6 +49,7 @@ class DisplayPanel:
         """Let go of the scene."""
         self.parameter, self._compared = None, None
         self._stopSteps()
+        self._locator.stop()
         self.compare.cleanup()
         self.overlay.cleanup()
 
@@ -63,11 +66,16 @@ class DisplayPanel:
     def onLoadMatch(self):
         """Load the matched training volume."""
         try:
-            match = self.logic.loadMatch(self._node, self.parameter.trainingFolder)
+            match = self.logic.loadMatch(self._node, self.parameter.trainingFolder, self._locator.files)
         except MemorizationIndexError as error:
             self.run.say(str(error))
         else:
             self.run.say(_("Matched training volume: {name}").format(name=match.GetName()))
+
+    def _onLocated(self):
+        """Compare anew, now that it is known which file is which."""
+        self._compared = None
+        self._onFree()
 
     def _updateCompare(self, mode):
         if self._comparing or slicer.app.layoutManager() is None:

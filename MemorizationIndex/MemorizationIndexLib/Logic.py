@@ -5,6 +5,7 @@ from pathlib import Path
 import slicer
 from memorization_index.bundle import read_manifest
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.linking import linked_files
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
@@ -114,19 +115,19 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             )
         return node
 
-    def trainingVolumes(self):
-        """The training volumes of the chosen reference."""
+    def trainingVolumes(self, locate=linked_files):
+        """The training volumes of the chosen reference; ``locate`` finds the files of a pseudonymized one."""
         parameter = self.getParameterNode()
-        return TrainingVolumes(parameter.referenceFolder, _chosen(parameter.keyFile))
+        return TrainingVolumes(parameter.referenceFolder, _chosen(parameter.keyFile), locate)
 
-    def loadMatch(self, volumeNode, trainingFolder=None):
+    def loadMatch(self, volumeNode, trainingFolder=None, locate=linked_files):
         """Load the training volume that ``volumeNode`` matches, refer to it, and return its node."""
         name = volumeNode.GetAttribute("MemorizationIndex.MatchVolume")
         if not name:
             raise MemorizationIndexError(
                 _("{name}: has no matched training volume; score it first.").format(name=volumeNode.GetName())
             )
-        node = self.trainingVolumes().load(name, _chosen(trainingFolder))
+        node = self.trainingVolumes(locate).load(name, _chosen(trainingFolder))
         self.results.link({name: node})
         return node
 

@@ -18,12 +18,13 @@ class TrainingVolumes:
 
     A node is marked with the name that the volume has in the reference and the reference's fingerprint (SHA-256 of its
     manifest), so that it is used for that reference and no other. ``keyFile`` is the key of a pseudonymized reference,
-    if it is not the file beside the reference that ``build --pseudonymize`` writes.
+    if it is not the file beside the reference that ``build --pseudonymize`` writes; ``locate(reference, folder, key)``
+    gives the files of such a reference.
     """
 
-    def __init__(self, referenceFolder, keyFile=None):
+    def __init__(self, referenceFolder, keyFile=None, locate=linked_files):
         self.folder = Path(referenceFolder)
-        self._keyFile = keyFile
+        self._keyFile, self._locate = keyFile, locate
 
     @property
     def key(self):
@@ -101,7 +102,7 @@ class TrainingVolumes:
                     "stays with their owner, under Advanced (there is none at {key})."
                 ).format(name=name, key=self.key)
             )
-        files = linked_files(self.folder, trainingFolder, self.key).get(name)
+        files = self._locate(self.folder, trainingFolder, self.key).get(name)
         if not files:
             raise MemorizationIndexError(
                 _("{name}: no file in {folder} holds this training volume; name the folder of the files.").format(

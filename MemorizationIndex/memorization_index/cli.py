@@ -214,6 +214,12 @@ def _add_preview(commands: Any) -> None:
     preview.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
     _add_for_programs(preview)
     preview.set_defaults(run=_preview)
+    locate = commands.add_parser("locate", help="find the training files of a pseudonymized reference by their voxels")
+    locate.add_argument("reference", metavar="REF", type=Path)
+    locate.add_argument("folder", metavar="DIR", type=Path, help="the owner's training files")
+    locate.add_argument("--key", metavar="FILE", type=Path, required=True, help="the key of the reference")
+    _add_for_programs(locate)
+    locate.set_defaults(run=_locate)
     devices = commands.add_parser("devices", help="list the devices that a deep encoder can use here")
     _add_for_programs(devices)
     devices.set_defaults(run=_devices)
@@ -418,6 +424,20 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
         print(f"{len(cohort.entries)} volumes of {len(subjects)} subjects; {len(cohort.skipped)} files are skipped")
         for subject, count in sorted(subjects.items()):
             print(f"{subject}\t{count}")
+    return DONE
+
+
+def _locate(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.linking import linked_files
+
+    found = linked_files(options.reference, options.folder, options.key, progress)
+    files = {name: [str(path) for path in paths] for name, paths in sorted(found.items())}
+    progress.close()
+    if isinstance(progress, JsonProgress):
+        progress.event("done", command="locate", files=files)
+    else:
+        for name, paths in files.items():
+            print(name, *paths, sep="\t")
     return DONE
 
 

@@ -274,7 +274,9 @@ def test_encoder_is_not_named_by_its_place(home: SimpleNamespace, tmp_path: Path
 # The owner finds them again
 
 
-def test_owner_links_moved_and_renamed_files(home: SimpleNamespace, away: Path, tmp_path: Path) -> None:
+def test_owner_links_moved_and_renamed_files(
+    home: SimpleNamespace, away: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Other names, other folders, another format: the voxels are the same."""
     moved = tmp_path / "moved"
     for i, path in enumerate(sorted(home.training.rglob(f"{RECORD}-[0-3].nii.gz"))):
@@ -286,6 +288,10 @@ def test_owner_links_moved_and_renamed_files(home: SimpleNamespace, away: Path, 
     scores = Scores.read(tmp_path / "result")
     assert set(scores.slices["match_class"]) == {"exact"}
     assert files[scores.volumes["match_volume"][0]] == (moved / "scan2" / "t1.nrrd",)
+    capsys.readouterr()
+    assert main(["locate", str(away), str(moved), "--key", str(home.key), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["files"]
+    assert told == {name: [str(path) for path in paths] for name, paths in files.items()}
 
 
 def _new(path: Path) -> Path:

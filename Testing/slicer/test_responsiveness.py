@@ -16,6 +16,9 @@ import numpy as np
 import qt
 import SimpleITK as sitk
 import slicer
+from memorization_index import Reference
+from memorization_index.pseudonyms import Key, seal
+from MemorizationIndexLib import VolumeWriter
 from MemorizationIndexLib.Steps import Steps
 from panelsupport import COPY, FLAGGED, MODULE, PanelTestCase, writeResult
 from testsupport import TRAINING, addVolume, sharedReference
@@ -118,7 +121,7 @@ class Ticks:
 
 class ResponsivenessTest(PanelTestCase):
     def setUp(self):
-        sharedReference()
+        self.shared = sharedReference()
         super().setUp()
 
     def test_the_watch_sees_a_blocked_application(self):
@@ -214,6 +217,31 @@ class ResponsivenessTest(PanelTestCase):
         middle = np.kron(TRAINING[2], np.ones((1, 10, 10), np.int16))
         array[100 : 100 + len(middle), 16:496, 16:496] = middle
         return addVolume(array, "large", np.diag([0.1, 0.1, 1, 1]))
+
+    def test_a_training_volume_is_found_by_its_voxels(self):
+        """The first look for it reads every file of the owner's folder, one of which is large."""
+        reference, training = self.folder / "reference", self.folder / "training"
+        opened = Reference.open(self.shared / "reference")
+        seal(opened, Key.load_or_make(self.folder / "reference.key"))
+        opened.save(reference)
+        nodes = {"large": self.large(), "moved": addVolume(TRAINING[2], "moved")}
+        for _done in VolumeWriter(training).writingNamed(nodes):
+            pass
+        slicer.mrmlScene.Clear(0)
+        parameter = self.logic.getParameterNode()
+        parameter.referenceFolder, parameter.trainingFolder = reference, training
+        node = addVolume(TRAINING[2], "copy")
+        slices = {"copy": {k: {**FLAGGED, "match_volume": "training2", "match_slice": k} for k in range(14)}}
+        ticks = Ticks()
+        self.showResult({"copy": {**COPY, "match_volume": "training2"}}, slices, {"copy": node})
+        self.live(lambda: self.panel.display.compare.active)
+        self.assertIn("is being looked for", self.ui.compareMessageLabel.text)
+        self.live(lambda: node.GetNodeReference("MemorizationIndexMatch"))
+        self.live(lambda: not self.ui.compareMessageLabel.text)
+        self.assertShort("a training volume is looked for", [ticks.stop()])
+        np.testing.assert_array_equal(
+            slicer.util.arrayFromVolume(node.GetNodeReference("MemorizationIndexMatch")), TRAINING[2]
+        )
 
 
 if __name__ == "__main__":
