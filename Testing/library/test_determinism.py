@@ -97,3 +97,17 @@ def test_threads_of_linear_algebra_do_not_matter(
         np.testing.assert_allclose(found.slices[name], known.slices[name], atol=TOLERANCE * scale, rtol=0)
     for name in ("match_volume", "match_slice", "match_class", "flagged"):
         np.testing.assert_array_equal(found.slices[name], known.slices[name])
+
+
+def test_blas_has_one_thread_in_each_of_ours():
+    """A program that uses this package has BLAS threads of its own; in ours they would stand in each other's way."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def blas(_item):
+        return {p["num_threads"] for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"}
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        assert blas(None) == {2}
+        assert matching.in_threads(blas, [1, 2]) == [{1}, {1}]
+        assert [found for _item, found in matching.in_order(blas, [1, 2, 3])] == [{1}] * 3
+        assert blas(None) == {2}, "what the program had is given back"
