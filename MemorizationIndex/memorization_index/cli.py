@@ -330,6 +330,8 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _score_into(options: argparse.Namespace, reference: Reference, gates: list[Gate], progress: Progress) -> int:
+    from memorization_index.fraction import FEWEST_VOLUMES, Fraction
+
     started = time.monotonic()
     key = _loaded_key(options) if options.pseudonymize else None
     scores = reference.score(
@@ -347,11 +349,13 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
     met = {gate.text: names for gate in gates if (names := gate.meets(scores))}
     out, verdicts = Path(options.out).absolute(), scores.run["verdicts"]
     if isinstance(progress, JsonProgress):
-        values = {"counts": scores.run["counts"], "verdicts": verdicts, "seconds": _since(started)}
-        progress.event("done", command="score", out=str(out), **values)
+        said = {key: scores.run[key] for key in ("counts", "verdicts", "copied_fraction")}
+        progress.event("done", command="score", out=str(out), **said, seconds=_since(started))
     else:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
         print(f"{scores.run['counts']['volumes']} volumes: {summary}. Report: {out / 'report.html'}")
+        if scores.run["copied_fraction"]["units"] >= FEWEST_VOLUMES:
+            print(f"Estimated share of copied slices: {Fraction(**scores.run['copied_fraction'])} (95 % interval)")
         for text, names in met.items():
             print(f"--fail-on {text}: met by {len(names)} volumes")
     return CONDITION_MET if met else DONE

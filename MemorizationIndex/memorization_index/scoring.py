@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +20,7 @@ from memorization_index.channels import SPECTRAL, Describer, make_describer
 from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.fraction import copied_fraction
 from memorization_index.generator import compared
 from memorization_index.linking import links_of
 from memorization_index.pictures import Images, draw
@@ -194,7 +195,10 @@ def _judged(
             f"generator, and verdicts rest on verified matches alone."
         )
     pictures = draw(slices, volumes, images, pairs, reference, training)
-    run = run_of(reference, slices, volumes, skipped, training) | {"generator": generator}
+    p = slices["p_value"] if generator["p_calibrated"] is not False else np.full(len(slices["p_value"]), np.nan)
+    share = copied_fraction(p, slices["match_class"], slices["volume"])
+    run = run_of(reference, slices, volumes, skipped, training)
+    run |= {"generator": generator, "copied_fraction": asdict(share)}
     return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
 
 

@@ -79,7 +79,7 @@ def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command)
     assert (result.code, result.err) == (0, "")
     assert_events_follow_the_contract(result.events, "score")
     done = result.events[-1]
-    assert set(done) == {"event", "command", "out", "counts", "verdicts", "seconds"}
+    assert set(done) == {"event", "command", "out", "counts", "verdicts", "copied_fraction", "seconds"}
     assert done["verdicts"] == {"copy": 1, "suspicious": 0, "no evidence": 0, "uncalibrated": 0}
     assert (done["counts"]["volumes"], done["counts"]["slices"], done["counts"]["skipped"]) == (1, 6, 0)
     assert header(tmp_path / "result" / "slices.csv") == SLICE_COLUMNS

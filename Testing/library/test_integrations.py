@@ -46,10 +46,10 @@ def test_what_holds_nothing_is_no_copy(pictures):
     samples = np.zeros((3, 48, 40), np.float32)
     samples[1] = np.nan
     scorer = SampleScorer(pictures)
-    assert scorer(samples) == CopyRate(0, 3)
+    assert scorer(samples) == CopyRate(0, 3, 0)
     assert scorer.scores is None
     samples[2] = picture(3)
-    assert scorer(samples) == CopyRate(1, 3)
+    assert scorer(samples) == CopyRate(1, 3, 1)
 
 
 def test_volumes_in_either_layout(reference):
@@ -57,9 +57,9 @@ def test_volumes_in_either_layout(reference):
     ras = volume[:, ::-1, ::-1].transpose()  # (x, y, z): to right, anterior, superior
     for layout, sample, spacing in (("zyx", volume, (4, 1.5, 1.5)), ("RAS", ras, (1.5, 1.5, 4))):
         scorer = SampleScorer(reference, layout=layout, spacing=spacing)
-        assert scorer(sample[None, None]) == CopyRate(1, 1)
+        assert scorer(sample[None, None]) == CopyRate(1, 1, 1)
         assert set(scorer.scores.slices["match_class"]) == {"exact"}, "not turned, not mirrored"
-    assert SampleScorer(reference, spacing=(4, 1.5, 1.5))(phantoms.anatomy(60)[None, 3:9]) == CopyRate(0, 1)
+    assert SampleScorer(reference, spacing=(4, 1.5, 1.5))(phantoms.anatomy(60)[None, 3:9]) == CopyRate(0, 1, 0)
 
 
 def test_a_wrong_shape_or_layout_is_said(pictures):
@@ -71,11 +71,22 @@ def test_a_wrong_shape_or_layout_is_said(pictures):
 
 def test_the_interval_is_clopper_and_pearsons():
     # Textbook values: 0 of 10, 5 of 10, 10 of 10.
-    assert CopyRate(0, 10).interval == pytest.approx((0, 0.30850), abs=1e-4)
-    assert CopyRate(5, 10).interval == pytest.approx((0.18709, 0.81291), abs=1e-4)
-    assert CopyRate(10, 10).interval == pytest.approx((0.69150, 1), abs=1e-4)
-    assert np.isnan(CopyRate(0, 0).fraction)
-    assert list(CopyRate(1, 2).metrics("val_")) == [
+    assert CopyRate(0, 10, 0).interval == pytest.approx((0, 0.30850), abs=1e-4)
+    assert CopyRate(5, 10, 5).interval == pytest.approx((0.18709, 0.81291), abs=1e-4)
+    assert CopyRate(10, 10, 10).interval == pytest.approx((0.69150, 1), abs=1e-4)
+    assert np.isnan(CopyRate(0, 0, 0).fraction)
+
+
+def test_images_that_p_alone_flags_count_less_what_chance_flags():
+    assert CopyRate(71, 128, 90).fraction == pytest.approx((90 / 128 - 0.01) / 0.99)
+    assert CopyRate(0, 100, 1).fraction == pytest.approx(0, abs=1e-12), "one in a hundred is chance"
+    low, high = CopyRate(71, 128, 90).interval
+    assert low < 90 / 128 < high
+    assert low > CopyRate(71, 128, 71).interval[0]
+
+
+def test_what_is_logged():
+    assert list(CopyRate(1, 2, 1).metrics("val_")) == [
         "val_copied_fraction",
         "val_copied_fraction_low",
         "val_copied_fraction_high",

@@ -202,14 +202,26 @@ def test_power_card_and_controls_are_shown_where_they_were_measured(result: Simp
 
 def test_says_where_p_is_not_calibrated(result: SimpleNamespace) -> None:
     scores = Scores.read(result.folder)
-    found = {"slices": 200, "volumes": 20, "limit": 1.0, "shift": 1.7, "p_calibrated": False}
-    for calibrated, said in [
-        (False, "p is not calibrated for this generator. The median of 200 slices of 20 images"),
-        (True, "within the limit of 1: p may be read as it is"),
-        (None, "too few images that are no copies"),
+    found = {"slices": 200, "volumes": 20, "limit": 1.0, "shift": 0.7}
+    for calibrated, ks, said in [
+        (False, 1e-6, "p is not calibrated for this generator. The median of 200 slices of 20 images"),
+        (True, 1e-6, "they do lie nearer (Kolmogorov–Smirnov p = 1e-06): for these images p is smaller than it should"),
+        (True, 0.2, "within the limit of 1: p may be read as it is"),
+        (None, 0.2, "too few images that are no copies"),
     ]:
-        scores.run["generator"] = {**found, "p_calibrated": calibrated}
+        scores.run["generator"] = {**found, "p_calibrated": calibrated, "ks_p": ks}
         assert said in " ".join(Page(report(scores)).text.split())
+
+
+def test_says_how_much_of_a_set_is_copied(result: SimpleNamespace) -> None:
+    scores = Scores.read(result.folder)
+    share = scores.run["copied_fraction"]
+    assert share["units"] == len(scores.volumes["volume"]) == 5
+    copied = np.isin(scores.slices["match_class"], ("exact", "copy", "altered copy"))
+    assert 0 < copied.mean() <= share["value"] <= share["high"] <= 1
+    assert "of the slices are copies" not in report(scores), "an interval over five volumes says nothing"
+    scores.run["copied_fraction"] = {"value": 0.534, "low": 0.448, "high": 0.621, "units": 128}
+    assert "About 53 % of the slices are copies (95 % interval 45 to 62 %)" in " ".join(report(scores).split())
 
 
 def test_says_which_verdicts_rest_on_p_alone(result: SimpleNamespace) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.evaluation.fraction import copied_fraction
 from memorization_index.evaluation.peers import (
     authentic_share,
     data_copying_score,
@@ -18,6 +17,7 @@ from memorization_index.evaluation.peers import (
     vendi_score,
 )
 from memorization_index.evaluation.rivals import PAPER, PAPER_CODE, flagged_by_paper
+from memorization_index.fraction import copied_fraction
 
 #: Shares of copies in a set.
 LEVELS = (0.0, 0.05, 0.15, 0.30, 0.45)

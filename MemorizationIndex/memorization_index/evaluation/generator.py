@@ -29,16 +29,17 @@ from memorization_index.cohort import find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.duplication import reduce, set_measures
-from memorization_index.evaluation.fraction import COPIED, copied_fraction
 from memorization_index.evaluation.kept import begin, states, store
 from memorization_index.evaluation.rivals import RecordingRetriever, Rivals, recording
 from memorization_index.evaluation.sampling import Chosen
 from memorization_index.evaluation.sharpness import Changed, altered, grain, matched_auc
 from memorization_index.evaluation.tables import table, without_nan
+from memorization_index.fraction import copied_fraction
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scoring import Options, Query, score_queries
 from memorization_index.statistics import auc, detection_rate
+from memorization_index.verdicts import COPIED
 from memorization_index.volumes import IMAGE_PLANE, SliceStack, normalized
 
 #: NCC between which the labels of samples are not clear.

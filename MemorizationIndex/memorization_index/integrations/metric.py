@@ -32,21 +32,24 @@ class CopiedFraction(Metric):
     full_state_update = False
 
     copies: torch.Tensor
+    flagged: torch.Tensor
     samples: torch.Tensor
 
     def __init__(self, reference: Reference | str | Path, **settings: Any) -> None:
         super().__init__()
         self.scorer = SampleScorer(reference, **settings)
         self.add_state("copies", default=torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("flagged", default=torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("samples", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, samples: Any) -> None:
         """Score a batch of samples and add it to the count."""
         rate = self.scorer(samples)
         self.copies += rate.copies
+        self.flagged += rate.flagged
         self.samples += rate.samples
 
     def compute(self) -> dict[str, torch.Tensor]:
         """``copied_fraction``, ``copied_fraction_low``, ``copied_fraction_high`` of all samples since ``reset``."""
-        rate = CopyRate(int(self.copies), int(self.samples))
+        rate = CopyRate(int(self.copies), int(self.samples), int(self.flagged))
         return {name: torch.tensor(value, device=self.device) for name, value in rate.metrics().items()}

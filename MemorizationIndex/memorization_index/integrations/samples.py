@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.fraction import estimate
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
 from memorization_index.scoring import Options, Query, score_queries
-from memorization_index.verdicts import Verdict
+from memorization_index.verdicts import COPIED, Verdict
 from memorization_index.volumes import IMAGE_PLANE, Volume, to_slices
 
 #: How a sample's axes lie: ``zyx`` as this package keeps volumes (to superior, posterior, left; images: down, left),
@@ -26,30 +27,48 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class CopyRate:
-    """How many of ``samples`` generated samples are ``copies`` (verdict copy)."""
+    """How many of ``samples`` generated samples are ``copies``, and how many ``flagged`` ones there are.
+
+    An image is a copy where its match was verified as one, and flagged also where p ≤ .01; a volume is both where its
+    verdict is copy.
+    """
 
     copies: int
     samples: int
+    flagged: int
 
     @property
     def fraction(self) -> float:
-        """The estimated copied fraction, in [0, 1]; NaN without samples."""
-        return self.copies / self.samples if self.samples else float("nan")
+        """The estimated copied fraction, in [0, 1]; NaN without samples.
+
+        As in :func:`memorization_index.fraction.copied_fraction`: flagged images less those that chance flags, and at
+        least the verified ones.
+        """
+        if not self.samples:
+            return float("nan")
+        return self._estimated(self.copies / self.samples, self.flagged / self.samples)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the fraction of all samples that the model would make (Clopper and Pearson 1934).
+        """95 % interval of the fraction of all samples that the model would make (from Clopper and Pearson 1934).
 
         It knows of the number of samples, not of copies that are overlooked or of novel samples that are called copy.
         """
-        from scipy.stats import beta
-
         if not self.samples:
             return float("nan"), float("nan")
-        tail, k, n = (1 - _CONFIDENCE) / 2, self.copies, self.samples
-        low = float(beta.ppf(tail, k, n - k + 1)) if k else 0.0
-        high = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+        ends = (self._ends(self.copies), self._ends(self.flagged))
+        return self._estimated(ends[0][0], ends[1][0]), self._estimated(ends[0][1], ends[1][1])
+
+    def _ends(self, count: int) -> tuple[float, float]:
+        from scipy.stats import beta
+
+        tail, n = (1 - _CONFIDENCE) / 2, self.samples
+        low = float(beta.ppf(tail, count, n - count + 1)) if count else 0.0
+        high = float(beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
         return low, high
+
+    def _estimated(self, copies: float, flagged: float) -> float:
+        return copies if self.flagged == self.copies else float(estimate(flagged, copies))
 
     def metrics(self, prefix: str = "") -> dict[str, float]:
         """What is logged: ``copied_fraction`` and the ends of its interval, ``…_low`` and ``…_high``."""
@@ -94,9 +113,12 @@ class SampleScorer:
         self.scores = None
         queries = list(self._queries(volumes))
         if not queries:
-            return CopyRate(0, len(volumes))
+            return CopyRate(0, len(volumes), 0)
         self.scores = score_queries(self.reference, queries, options=self._options)
-        return CopyRate(int((self.scores.volumes["verdict"] == Verdict.COPY).sum()), len(volumes))
+        slices, copies = self.scores.slices, int((self.scores.volumes["verdict"] == Verdict.COPY).sum())
+        if self.reference.plane != IMAGE_PLANE:
+            return CopyRate(copies, len(volumes), copies)
+        return CopyRate(int(np.isin(slices["match_class"], COPIED).sum()), len(volumes), int(slices["flagged"].sum()))
 
     def _volume(self, sample: NDArray[np.float32]) -> Volume | None:
         if not np.isfinite(sample).all() or np.ptp(sample) == 0:

@@ -8,6 +8,9 @@ from memorization_index.report.markup import plural, table, text
 from memorization_index.report.summary import LISTED
 from memorization_index.verdicts import FLAG_P, VOLUME_P
 
+#: Below this p (Kolmogorov–Smirnov) a run's images that are no copies are said to lie otherwise than the null.
+DIFFERENT_P = 0.01
+
 
 def hypothesis(run: dict[str, Any]) -> str:
     """What is tested, against what."""
@@ -145,6 +148,12 @@ def _generator(found: dict[str, Any]) -> str:
         f"The median of {found['slices']} slices of {found['volumes']} images that are no copies lies "
         f"{found['shift']:+.1f} standard deviations of the null toward the training set"
     )
+    if found["p_calibrated"] and found["shift"] > 0 and found["ks_p"] < DIFFERENT_P:
+        return (
+            f"<p>{said}. That is within the limit of {found['limit']:g}, but they do lie nearer (Kolmogorov–Smirnov "
+            f"p = {found['ks_p']:.1g}): for these images p is smaller than it should be. A p near .01 says less than "
+            f"it does of scans; look at the pictures.</p>"
+        )
     if found["p_calibrated"]:
         return f"<p>{said}, within the limit of {found['limit']:g}: p may be read as it is.</p>"
     return (

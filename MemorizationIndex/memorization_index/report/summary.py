@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memorization_index.fraction import FEWEST_VOLUMES
 from memorization_index.pictures import worst_first
 from memorization_index.report.decisions import Decision
 from memorization_index.report.markup import VERDICT_COLORS, number, plural, table, tag, text
-from memorization_index.verdicts import VERIFIED
+from memorization_index.verdicts import FLAG_P, VERIFIED
 
 if TYPE_CHECKING:
     from memorization_index.scores import Scores
@@ -65,12 +66,23 @@ def rests_on_p(scores: Scores) -> str:
     )
 
 
+def copied_share(run: dict[str, Any]) -> str:
+    """How much of the set is copied; nothing of a few volumes, whose interval says nothing."""
+    share = run.get("copied_fraction")
+    if not share or share["units"] < FEWEST_VOLUMES:
+        return ""
+    low, value, high = (f"{100 * share[key]:.0f}" for key in ("low", "value", "high"))
+    return (
+        f"About {value} % of the slices are copies (95 % interval {low} to {high} %): those that were verified, and "
+        f"more with p ≤ {FLAG_P} than chance explains. Copies that were not found are not in it."
+    )
+
+
 def headline(scores: Scores) -> str:
     """The sentence, on the color of the worst verdict, and what it rests on."""
     run = scores.run
     worst = next((v for v in VERDICT_COLORS if run["verdicts"].get(v)), "no evidence")
-    basis = rests_on_p(scores)
-    basis = f"<p>{text(basis)}</p>" if basis else ""
+    basis = "".join(f"<p>{text(said)}</p>" for said in (rests_on_p(scores), copied_share(run)) if said)
     return (
         f'<p class="sentence" style="border-color:{VERDICT_COLORS[worst]}">{text(verdict_sentence(run))}</p>'
         f"{basis}<p>An image that is not flagged is not proven novel; see what was measured under "

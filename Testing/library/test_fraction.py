@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from memorization_index.evaluation.fraction import copied_fraction
+from memorization_index.fraction import copied_fraction
 
 
 def draw(share: float, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The set-level index: which share of a set are copies, with an interval (see :func:`copied_fraction`)."""
+"""Which share of a set are copies, with an interval (see :func:`copied_fraction`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.verdicts import FLAG_P
+from memorization_index.verdicts import COPIED, FLAG_P
 
-#: Classes of match that count as copies.
-COPIED = ("exact", "copy", "altered copy")
+#: Of fewer volumes the interval says nothing.
+FEWEST_VOLUMES = 10
 _ROUNDS = 2000
 
 
@@ -58,7 +58,10 @@ def copied_fraction(p: NDArray[np.float64], match_class: NDArray[Any], units: ND
     return Fraction(value, float(min(low, value)), float(max(high, value)), len(names))
 
 
-def _estimate(counted: Any, verified: Any, calibrated: bool) -> Any:
-    if not calibrated:
-        return verified
+def estimate(counted: Any, verified: Any) -> Any:
+    """The share of copies from the shares that count (verified, or p ≤ .01) and that are verified."""
     return np.maximum(verified, np.clip((counted - FLAG_P) / (1 - FLAG_P), 0, 1))
+
+
+def _estimate(counted: Any, verified: Any, calibrated: bool) -> Any:
+    return estimate(counted, verified) if calibrated else verified
