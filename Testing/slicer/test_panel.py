@@ -108,6 +108,31 @@ class SceneTest(RunPanelTestCase):
         states = [self.ui.volumeSelector.checkState(slicer.util.getNode(name)) for name in ("other", "chosen")]
         self.assertEqual(states, [qt.Qt.Unchecked, qt.Qt.Checked])
 
+    def test_everything_chosen_is_saved_with_the_scene(self):
+        parameter = self.logic.getParameterNode()
+        volumes = {"trainingVolumes": [addVolume(NEW, "trained on")], "volumes": [addVolume(NEW, "chosen")]}
+        names = ("referenceFolder", "trainingFiles", "files", "exportFolder", "trainingFolder", "keyFile", "weights")
+        chosen = {
+            **{name: Path("/data") / name for name in names},
+            "trainingSource": "files", "plane": "sagittal", "source": "hierarchy", "reader": "Dr. M.",
+            "overlay": False, "compare": "difference", "matchWindowLevel": False, "encoder": "mri-core", "device": "cpu",
+        }  # fmt: skip
+        for name, value in {**volumes, **chosen}.items():
+            setattr(parameter, name, value)
+        tables = {name for name in parameter.allParameters if name.endswith("Table") or name == "resultFiles"}
+        self.assertEqual(set(parameter.allParameters), {*volumes, *chosen, *tables}, "a new one is to be tried as well")
+        bundle = str(self.folder / "scene.mrb")
+        self.assertTrue(slicer.util.saveScene(bundle))
+        slicer.mrmlScene.Clear(0)
+        slicer.util.loadScene(bundle)
+        parameter = self.logic.getParameterNode()
+        self.assertEqual({name: getattr(parameter, name) for name in chosen}, chosen)
+        for name, nodes in (("trainingVolumes", ["trained on"]), ("volumes", ["chosen"])):
+            self.assertEqual([node.GetName() for node in getattr(parameter, name)], nodes)
+        self.assertEqual(self.ui.readerEdit.text, "Dr. M.")
+        self.assertEqual(self.ui.keyPath.currentPath, "/data/keyFile")
+        self.assertFalse(self.ui.overlayCheckBox.checked)
+
     def test_a_deleted_node_is_forgotten(self):
         node = addVolume(NEW, "gone")
         self.check(self.ui.volumeSelector, node)
