@@ -115,7 +115,8 @@ class SceneTest(RunPanelTestCase):
         chosen = {
             **{name: Path("/data") / name for name in names},
             "trainingSource": "files", "plane": "sagittal", "source": "hierarchy", "reader": "Dr. M.",
-            "overlay": False, "compare": "difference", "matchWindowLevel": False, "encoder": "mri-core", "device": "cpu",
+            "overlay": False, "compare": "difference", "matchWindowLevel": False, "encoder": "mri-core",
+            "device": "cpu",
         }  # fmt: skip
         for name, value in {**volumes, **chosen}.items():
             setattr(parameter, name, value)
