@@ -1,6 +1,7 @@
 """Slice views ↔ slices of a scored volume."""
 
 import slicer
+import vtk
 
 from .CompareLayout import QUERY, TRAINING
 from .Observations import Observations
@@ -29,6 +30,8 @@ class Navigator:
                 logic.FitSliceToBackground()
         for node in _sliceNodes():
             self._observations.add(node, "ModifiedEvent", self._onSliceNode)
+        # The comparison's views are made later.
+        self._observations.add(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self._onNodeAdded)
 
     def jump(self, number):
         """Move the views to slice ``number``."""
@@ -47,6 +50,11 @@ class Navigator:
         """Where the volume's slices lie now; None where there is none or it was moved so that they lie on no grid."""
         there = self._volume is not None and slicer.mrmlScene.IsNodePresent(self._volume.node)
         return self._volume.slices if there else None
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAdded(self, _caller, _event, node):
+        if node.IsA("vtkMRMLSliceNode") and node.GetLayoutName() != TRAINING:
+            self._observations.add(node, "ModifiedEvent", self._onSliceNode)
 
     def _onSliceNode(self, sliceNode, _event):
         number = self._volume.shownIn(sliceNode) if self._slices() is not None else None
