@@ -37,8 +37,8 @@ NULL_SUBJECTS = 100
 NULL_SLICES_AT_MOST = 20_000
 #: Slices of the null that are also verified, at most.
 VERIFIED_SLICES = 1000
-#: Slices whose rescan is simulated, about.
-RESCANS = 200
+#: Slices whose rescan is simulated, about; and how many rescans there are of fewer, at least.
+RESCANS, FEWEST_RESCANS = 200, 100
 
 
 @dataclass
@@ -192,10 +192,11 @@ class NullBuilder:
         return verify(images, candidates, self.reference, training, self.progress)
 
     def _rescans(self, parts: list[NullPart]) -> list[Match]:
-        """Matches of simulated rescans of an even sample of the null's slices."""
+        """Matches of simulated rescans of an even sample of the null's slices; of few slices several each."""
         places = [(part, i) for part in parts for i in range(len(part.images))]
+        chosen = places[:: max(1, len(places) // RESCANS)]
         pairs = []
-        for part, i in places[:: max(1, len(places) // RESCANS)]:
+        for part, i in chosen * -(-FEWEST_RESCANS // len(chosen)):
             has_neighbor = i + 1 < len(part.numbers) and part.numbers[i + 1] == part.numbers[i] + 1
             neighbor = part.images[i + 1].astype(np.float32) if has_neighbor else None
             pairs.append((part.images[i].astype(np.float32), neighbor, part.side))

@@ -4,7 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
-from memorization_index import MemorizationDetector, MemorizationIndexError, layout, rescans, spectral, whitening
+from memorization_index import (
+    MemorizationDetector,
+    MemorizationIndexError,
+    Reference,
+    layout,
+    rescans,
+    spectral,
+    whitening,
+)
 from memorization_index.calibration import Null, oni, q_values
 from memorization_index.channels import pooled, projected, viewed
 from memorization_index.generator import compared
@@ -398,6 +406,12 @@ def test_a_simulated_rescan_is_the_same_anatomy_and_a_noisy_copy_is_not():
     assert all(m.lies_still for m in smooth)
     assert {classify(Pair(0, one), thresholds) for one in smooth} <= {MatchClass.COPY, MatchClass.ALTERED}
     assert sum(m.lies_still for m in again) <= 3
+
+
+def test_few_slices_are_rescanned_several_times_each(reference):
+    thresholds = Reference.open(reference).thresholds
+    assert 50 <= int(thresholds.rescan_source.removesuffix(" simulated rescans")) <= 3 * 36, "of 36 slices"
+    assert 0 < thresholds.rescan_in_place < 1
 
 
 def test_noise_of_a_rescan_is_that_of_the_pixels_that_were_acquired():
