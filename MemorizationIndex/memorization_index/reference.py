@@ -360,7 +360,7 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Reference:
     known = null["similarity"], null["position"]
     if not all(np.isfinite(x).all() for x in known) or not ((null["position"] >= 0) & (null["position"] <= 1)).all():
         raise ValueError("the null has values that are no similarities or positions")
-    if not ((table[:, 1] >= 0) & (table[:, 1] < np.array([v.total for v in volumes])[table[:, 0]])).all():
+    if not ((table[:, 1] >= 0) & (table[:, 1] < np.array([v.total for v in volumes], np.int64)[table[:, 0]])).all():
         raise ValueError("slices.csv has slices that its volumes do not have")
     return Reference(
         manifest,

@@ -189,6 +189,7 @@ def test_use_changes_nothing(tiny, tmp_path: Path) -> None:
         ("slices.csv", lambda data: data.replace(b"\n2,", b"\n7,")),
         ("slices.csv", lambda data: data.rsplit(b"\n", 2)[0] + b"\n"),
         ("volumes.csv", lambda data: data.replace(b"subject", b"person", 1)),
+        ("volumes.csv", lambda data: re.sub(rb",\d+(,\d+\n)", b"," + b"1" * 99 + rb"\1", data, count=1)),
         ("files.csv", lambda data: data + b"9,/elsewhere\n"),
         ("null.safetensors", lambda data: data[:8]),
     ],
