@@ -30,3 +30,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(f"memorization_index.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'memorization_index' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported yet or not."""
+    return sorted({*globals(), *__all__})

@@ -89,8 +89,6 @@ def _build_with(
 ) -> Reference:
     if out is not None:
         check_place(Path(out))
-        if is_reference(Path(out)):
-            progress.warning(f"{out}: holds a reference already; it is replaced when this one is complete.")
     describer = make_describer(
         settings.encoder,
         settings.weights,
@@ -109,6 +107,8 @@ def _build_with(
     key = None if settings.key is None else Key.load_or_make(settings.key)
     if key is not None:
         cohort = pseudonymized(cohort, key)
+    if out is not None and is_reference(Path(out)):
+        progress.warning(f"{out}: holds a reference already; it is replaced when this one is complete.")
     _tell_subjects(cohort, progress)
     # Whatever order files are given in, the same reference comes out.
     cohort.entries.sort(key=lambda entry: entry.name)

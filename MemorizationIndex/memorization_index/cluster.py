@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorization_index._version import __version__
-from memorization_index.errors import MemorizationIndexError
+from memorization_index.errors import MemorizationIndexError, install
 from memorization_index.matching import use_cores
 from memorization_index.progress import Progress
 
@@ -176,8 +176,8 @@ def connected(address: str | None, progress: Progress) -> Iterator[Cluster | Non
         from distributed import Client
     except ImportError as error:
         raise MemorizationIndexError(
-            f"--scheduler {address}: needs distributed, which cannot be imported ({error}); expected it installed, so "
-            f"run: pip install 'memorization-index[cluster]'."
+            f"--scheduler {address}: needs distributed, which cannot be imported ({error}); expected it installed, "
+            f"{install('cluster')}."
         ) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in a sentence
     where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}

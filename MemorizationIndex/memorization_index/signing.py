@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorization_index.bundle import LEFT_BY_SYSTEMS, SIGNATURE, sha256_of
-from memorization_index.errors import MemorizationIndexError
+from memorization_index.errors import MemorizationIndexError, install
 from memorization_index.provenance import timestamp
 from memorization_index.pseudonyms import write_private
 
@@ -117,8 +117,7 @@ def _require() -> None:
         import cryptography  # noqa: F401
     except ImportError as error:
         raise MemorizationIndexError(
-            "Signatures need the package cryptography; expected it installed, so run: pip install "
-            "'memorization-index[sign]'."
+            f"Signatures need the package cryptography; expected it installed, {install('sign')}."
         ) from error
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorization_index._version import __version__
-from memorization_index.errors import MemorizationIndexError
+from memorization_index.errors import MemorizationIndexError, install
 from memorization_index.pictures import worst_first
 from memorization_index.provenance import now
 
@@ -59,7 +59,7 @@ def write_structured_reports(scores: Scores, folder: Path, files: Mapping[str, E
         import highdicom  # noqa: F401
     except ImportError as error:
         raise MemorizationIndexError(
-            "--dicom-sr: needs highdicom; expected it installed, so run: pip install 'memorization-index[dicom]'."
+            f"--dicom-sr: needs highdicom; expected it installed, {install('dicom')}."
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     made_up = 0

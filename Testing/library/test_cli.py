@@ -262,6 +262,17 @@ def test_second_score_replaces_the_first(tiny, tmp_path: Path) -> None:
         assert len((tmp_path / "volumes.csv").read_text().splitlines()) == 1 + count
 
 
+def test_replacing_a_reference_is_said_after_the_checks(tiny, tmp_path: Path, capsys) -> None:
+    build = ["build", str(tiny.training), "--out", str(tmp_path / "reference")]
+    said = "holds a reference already; it is replaced when this one is complete"
+    assert main(build) == 0
+    capsys.readouterr()
+    assert main([*build, "--encoder", "nonsense"]) == 2
+    assert said not in capsys.readouterr().err
+    assert main(build) == 0
+    assert said in capsys.readouterr().err
+
+
 def test_report_is_written_again(tiny, tmp_path: Path, capsys) -> None:
     assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(tmp_path)]) == 0
     report = tmp_path / "report.html"

@@ -69,6 +69,38 @@ def test_a_wrong_shape_or_layout_is_said(pictures):
         SampleScorer(pictures, layout="xyz")
 
 
+def test_samples_of_another_kind_than_the_reference_are_said(pictures, reference):
+    random = np.random.default_rng(0)
+    with pytest.raises(MemorizationIndexError, match=r"\(2, 3, 64, 64\).*built on images.*one channel"):
+        SampleScorer(pictures)(random.random((2, 3, 64, 64)))  # colors
+    with pytest.raises(MemorizationIndexError, match=r"\(2, 1, 64, 64\).*built on volumes"):
+        SampleScorer(reference)(random.random((2, 1, 64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("module", "framework"),
+    [("metric", "torchmetrics"), ("lightning_callback", "lightning"), ("monai_handler", "ignite")],
+)
+def test_a_missing_framework_is_said(module, framework):
+    code = f"""
+import sys
+sys.modules[{framework!r}] = None
+from memorization_index import MemorizationIndexError
+try:
+    import memorization_index.integrations.{module}
+except MemorizationIndexError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install '.[training]'" in done.stdout
+
+
+def test_public_names_are_listed_before_they_are_imported():
+    code = "import memorization_index; print(*dir(memorization_index))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"Reference", "MemorizationDetector", "Scores", "load_encoder"} <= set(done.stdout.split())
+
+
 def test_the_interval_is_clopper_and_pearsons():
     # Textbook values: 0 of 10, 5 of 10, 10 of 10.
     assert CopyRate(0, 10, 0).interval == pytest.approx((0, 0.30850), abs=1e-4)

@@ -83,9 +83,16 @@ def test_from_installation_to_a_verdict_without_torch(installed, tmp_path):
 
 
 def test_without_torch_a_deep_encoder_says_what_to_install(installed, tmp_path):
-    command = [installed / "memorization-index", "build", tmp_path, "--out", tmp_path / "r", "--encoder", "mri-core"]
+    build = [installed / "memorization-index", "build", tmp_path, "--out", tmp_path / "r", "--encoder"]
     phantoms.write(tmp_path / "a.nii.gz", phantoms.anatomy(0)[4:7])
-    done = subprocess.run([*map(str, command), "--weights", "none.pth"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "pip install 'memorization-index[torch]'" in done.stderr
-    assert "Traceback" not in done.stderr
+    (tmp_path / "some.pth").write_bytes(b"weights")
+    for encoder, said in (
+        (["mri-core", "--weights", tmp_path / "some.pth"], "pip install '.[torch]'"),
+        (["mri-core", "--weights", tmp_path / "none.pth"], "none.pth: is not there"),
+        (["mri-cor"], "'mri-cor': is not known; expected 'spectral', 'mri-core' or 'hf:DIR'"),
+        (["hf:nowhere"], "nowhere: is not a folder"),
+    ):
+        done = subprocess.run([*map(str, build + encoder)], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr

@@ -408,5 +408,5 @@ def test_pdf_without_weasyprint_says_what_to_do(result: SimpleNamespace, tmp_pat
     shutil.copytree(result.folder, tmp_path / "result")
     assert main(["report", str(tmp_path / "result"), "--pdf"]) == 2
     message = capsys.readouterr().err
-    assert "memorization-index[pdf]" in message
+    assert ".[pdf]" in message
     assert "\n" not in message.strip()

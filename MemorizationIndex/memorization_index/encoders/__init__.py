@@ -52,27 +52,42 @@ def load_encoder(
     Raises :class:`MemorizationIndexError` where torch is missing, the weights are not what they should be, or a setting
     is not known.
     """
+    _check_place(name, weights)
     require("torch", f"Encoder {name!r}")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise MemorizationIndexError(f"batch_size={batch_size!r}: is no number of slices; expected 1 or more.")
     if name == "mri-core":
         from memorization_index.encoders.mri_core import Settings, load_mri_core
 
+        settings = Settings(240 if image_size is None else image_size, positions, preprocessing, layer_scale, heads)
+        return load_mri_core(weights or "", settings, device, batch_size, precision)
+    from memorization_index.encoders.huggingface import HuggingFaceEncoder
+
+    require("transformers", f"Encoder {name!r}")
+    own = {"positions": "trained", "layer_scale": "refuse", "heads": None, "image_size": None}
+    given = (positions, layer_scale, heads, image_size)
+    for (setting, value), other in zip(own.items(), given, strict=True):
+        if other != value:
+            raise MemorizationIndexError(
+                f"{setting}={other!r}: encoder {name!r} takes this from its folder; expected it to be left out."
+            )
+    folder = Path(weights or name.removeprefix("hf:"))
+    return HuggingFaceEncoder(folder, preprocessing, device, batch_size, precision)
+
+
+def _check_place(name: str, weights: str | Path | None) -> None:
+    """Refuse an encoder that is not known, or whose weights are not there, before torch is asked for."""
+    if name == "mri-core":
         if weights is None:
             raise MemorizationIndexError("Encoder 'mri-core': has no weights; expected a file, so give --weights FILE.")
-        settings = Settings(240 if image_size is None else image_size, positions, preprocessing, layer_scale, heads)
-        return load_mri_core(weights, settings, device, batch_size, precision)
-    if name.startswith("hf:"):
-        from memorization_index.encoders.huggingface import HuggingFaceEncoder
-
-        require("transformers", f"Encoder {name!r}")
-        own = {"positions": "trained", "layer_scale": "refuse", "heads": None, "image_size": None}
-        given = (positions, layer_scale, heads, image_size)
-        for (setting, value), other in zip(own.items(), given, strict=True):
-            if other != value:
-                raise MemorizationIndexError(
-                    f"{setting}={other!r}: encoder {name!r} takes this from its folder; expected it to be left out."
-                )
+        if not Path(weights).exists():
+            raise MemorizationIndexError(f"{weights}: is not there; expected a file of weights, so check the name.")
+    elif name.startswith("hf:"):
         folder = Path(weights or name.removeprefix("hf:"))
-        return HuggingFaceEncoder(folder, preprocessing, device, batch_size, precision)
-    raise MemorizationIndexError(f"Encoder {name!r}: is not known; expected 'spectral', 'mri-core' or 'hf:DIR'.")
+        if not folder.is_dir():
+            raise MemorizationIndexError(
+                f"{folder}: is not a folder; expected a vision transformer as Hugging Face saves it, so check the name "
+                "after 'hf:'."
+            )
+    else:
+        raise MemorizationIndexError(f"Encoder {name!r}: is not known; expected 'spectral', 'mri-core' or 'hf:DIR'.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.errors import MemorizationIndexError
+from memorization_index.errors import MemorizationIndexError, install
 
 if TYPE_CHECKING:
     import torch
@@ -63,8 +63,7 @@ def require(module: str, who: str) -> None:
         importlib.import_module(module)
     except ImportError as error:
         raise MemorizationIndexError(
-            f"{who}: needs {module}, which cannot be imported ({error}); expected it installed, so run: pip install "
-            "'memorization-index[torch]'."
+            f"{who}: needs {module}, which cannot be imported ({error}); expected it installed, {install('torch')}."
         ) from error
 
 

@@ -160,8 +160,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise MemorizationIndexError(f"{folder}: is not a folder; {_EXPECTED}, so check the name after 'hf:'.")
     try:
         content = json.loads((folder / name).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:

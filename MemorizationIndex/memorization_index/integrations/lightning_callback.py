@@ -6,12 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-
-from memorization_index.errors import MemorizationIndexError
+from memorization_index.errors import MemorizationIndexError, install
 from memorization_index.integrations.metric import CopiedFraction
 from memorization_index.reference import Reference
+
+try:
+    import torch
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError as error:
+    raise MemorizationIndexError(
+        f"MemorizationCallback: cannot be used ({error}); expected its framework installed, {install('training')}."
+    ) from error
 
 
 class MemorizationCallback(Callback):

@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torchmetrics import Metric
-
+from memorization_index.errors import MemorizationIndexError, install
 from memorization_index.integrations.samples import CopyRate, SampleScorer
 from memorization_index.reference import Reference
+
+try:
+    import torch
+    from torchmetrics import Metric
+except ImportError as error:
+    raise MemorizationIndexError(
+        f"CopiedFraction: cannot be used ({error}); expected its framework installed, {install('training')}."
+    ) from error
 
 
 class CopiedFraction(Metric):

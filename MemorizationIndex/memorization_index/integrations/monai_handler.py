@@ -6,12 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from ignite.engine import Engine, Events
-
-from memorization_index.errors import MemorizationIndexError
+from memorization_index.errors import MemorizationIndexError, install
 from memorization_index.integrations.samples import Layout, SampleScorer
 from memorization_index.reference import Reference
+
+try:
+    import torch
+    from ignite.engine import Engine, Events
+except ImportError as error:
+    raise MemorizationIndexError(
+        f"MemorizationHandler: cannot be used ({error}); expected its framework installed, {install('training')}."
+    ) from error
 
 
 class MemorizationHandler:

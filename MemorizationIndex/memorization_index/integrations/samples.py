@@ -109,7 +109,15 @@ class SampleScorer:
         A sample that holds nothing (constant, or not finite, as an untrained generator makes them) is no copy.
         Raises :class:`MemorizationIndexError` where the array has another shape.
         """
-        volumes = [self._volume(sample) for sample in _unpacked(samples)]
+        array = _unpacked(samples)
+        expects_images = self.reference.plane == IMAGE_PLANE
+        if (array.ndim == 3) != expects_images:
+            expected = "images (n, 1, rows, columns)" if expects_images else "volumes (n, 1, …three axes…)"
+            raise MemorizationIndexError(
+                f"Samples of shape {np.shape(samples)}: do not fit the reference, which was built on "
+                f"{'images' if expects_images else 'volumes'}; expected {expected}, with one channel."
+            )
+        volumes = [self._volume(sample) for sample in array]
         self.scores = None
         queries = list(self._queries(volumes))
         if not queries:

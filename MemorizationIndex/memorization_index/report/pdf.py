@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from memorization_index.errors import MemorizationIndexError
+from memorization_index.errors import MemorizationIndexError, install
 
 
 def pdf(html: str) -> bytes:
@@ -17,8 +17,8 @@ def pdf(html: str) -> bytes:
         from weasyprint.urls import URLFetcher
     except (ImportError, OSError) as error:  # OSError: the package is there, Pango is not
         raise MemorizationIndexError(
-            f"--pdf: WeasyPrint cannot be used ({str(error).splitlines()[0]}); expected it installed with Pango, so "
-            f"run pip install 'memorization-index[pdf]', or print report.html to PDF from a browser."
+            f"--pdf: WeasyPrint cannot be used ({str(error).splitlines()[0]}); expected it installed with Pango, "
+            f"{install('pdf')}, or print report.html to PDF from a browser."
         ) from error
     # It warns of every property of the screen's style sheet that paper has no use for.
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
