@@ -109,7 +109,8 @@ def _build_with(
         cohort = pseudonymized(cohort, key)
     if out is not None and is_reference(Path(out)):
         progress.warning(f"{out}: holds a reference already; it is replaced when this one is complete.")
-    _tell_subjects(cohort, progress)
+    if cohort.subjects_note:  # before the work begins
+        progress.warning(cohort.subjects_note)
     # Whatever order files are given in, the same reference comes out.
     cohort.entries.sort(key=lambda entry: entry.name)
     plane = chosen_plane(cohort.entries, settings.plane)
@@ -126,17 +127,6 @@ def _build_with(
         reference.save(target)
         shutil.rmtree(workspace, ignore_errors=True)
     return reference
-
-
-def _tell_subjects(cohort: Cohort, progress: Progress) -> None:
-    """Say, before the work begins, where each file counts as a person."""
-    alone = cohort.subject_sources.get("one a file", 0)
-    if alone:
-        hint = f" ({cohort.tables[0]} lies beside them: give it instead of its folder)" if cohort.tables else ""
-        progress.warning(
-            f"{alone} volumes name no subject (no table, BIDS name, DICOM PatientID or --subjects){hint}; each file is "
-            f"taken as a subject of its own."
-        )
 
 
 def _check(settings: Settings) -> None:

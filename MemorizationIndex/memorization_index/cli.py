@@ -24,6 +24,7 @@ from memorization_index.progress import (
     Stopped,
     stop_when_stdin_closes,
 )
+from memorization_index.words import counted
 
 if TYPE_CHECKING:
     from memorization_index.gate import Gate
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 
 DONE, WRONG_USE, CONDITION_MET, STOPPED = 0, 2, 3, 130
 
+#: So many volumes that meet a condition are named, and so many subjects of a preview; --json has all.
+_NAMED, _LISTED = 5, 20
 #: Commands that keep what was finished when they are stopped.
 _RESUMED = ("build", "evaluate")
+_PLANES = ("axial", "coronal", "sagittal", "native")
 _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
@@ -136,9 +140,10 @@ def _add_build(commands: Any) -> None:
     )
     build.add_argument(
         "--plane",
-        choices=("axial", "coronal", "sagittal", "native"),
+        choices=_PLANES,
         default="native",
-        help="plane to slice volumes in; native: the one most were acquired in (default)",
+        help="plane to slice volumes in; native: the one most were acquired in, axial where voxels are about as long "
+        "as wide (default)",
     )
     build.add_argument("--encoder", default="spectral", metavar="NAME", help="see 'encoders' (default: spectral)")
     build.add_argument("--weights", metavar="FILE", help="weights of the encoder")
@@ -196,7 +201,8 @@ def _add_score(commands: Any) -> None:
         metavar="CONDITION",
         action="append",
         default=[],
-        help="exit with 3 when a volume meets it: exact, copy, 'altered copy', suspicious, p:0.05, q:0.1, …",
+        help="exit with 3 when a volume meets it: exact, copy, 'altered copy', 'same anatomy', suspicious, "
+        "p:0.05, q:0.1",
     )
     _add_scheduler(score)
     score.add_argument(
@@ -212,6 +218,7 @@ def _add_preview(commands: Any) -> None:
     )
     preview.add_argument("images", metavar="PATH", nargs="+", help="files, folders, or CSV/TSV tables")
     preview.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
+    preview.add_argument("--plane", choices=_PLANES, default="native", help="as in build")
     _add_for_programs(preview)
     preview.set_defaults(run=_preview)
     locate = commands.add_parser("locate", help="find the training files of a pseudonymized reference by their voxels")
@@ -350,14 +357,15 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
     out, verdicts = Path(options.out).absolute(), scores.run["verdicts"]
     if isinstance(progress, JsonProgress):
         said = {key: scores.run[key] for key in ("counts", "verdicts", "copied_fraction")}
-        progress.event("done", command="score", out=str(out), **said, seconds=_since(started))
+        progress.event("done", command="score", out=str(out), **said, fail_on=met, seconds=_since(started))
     else:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
-        print(f"{scores.run['counts']['volumes']} volumes: {summary}. Report: {out / 'report.html'}")
+        print(f"{counted(scores.run['counts']['volumes'], 'volume')}: {summary}. Report: {out / 'report.html'}")
         if scores.run["copied_fraction"]["units"] >= FEWEST_VOLUMES:
             print(f"Estimated share of copied slices: {Fraction(**scores.run['copied_fraction'])} (95 % interval)")
         for text, names in met.items():
-            print(f"--fail-on {text}: met by {len(names)} volumes")
+            more = f", … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            print(f"--fail-on {text}: met by {counted(len(names), 'volume')} ({', '.join(names[:_NAMED])}{more})")
     return CONDITION_MET if met else DONE
 
 
@@ -412,22 +420,30 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
     from collections import Counter
 
     from memorization_index.cohort import find_volumes
+    from memorization_index.encoding import chosen_plane
 
     cohort = find_volumes(options.images, options.subjects)
     subjects = Counter(entry.subject for entry in cohort.entries)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
+    if cohort.subjects_note:
+        progress.warning(cohort.subjects_note)
+    plane = chosen_plane(cohort.entries, options.plane) if cohort.entries else options.plane
     progress.close()
     if isinstance(progress, JsonProgress):
         counts = {"volumes": len(cohort.entries), "subjects": len(subjects), "skipped": len(cohort.skipped)}
-        sources = cohort.subject_sources
-        progress.event(
-            "done", command="preview", counts=counts, sources=sources, subjects=dict(sorted(subjects.items()))
-        )
-    else:
-        print(f"{len(cohort.entries)} volumes of {len(subjects)} subjects; {len(cohort.skipped)} files are skipped")
-        for subject, count in sorted(subjects.items()):
-            print(f"{subject}\t{count}")
+        said = {"counts": counts, "plane": plane, "sources": cohort.subject_sources}
+        progress.event("done", command="preview", **said, subjects=dict(sorted(subjects.items())))
+        return DONE
+    sources = ", ".join(f"{source} ({count})" for source, count in cohort.subject_sources.items()) or "nothing"
+    print(
+        f"{counted(len(cohort.entries), 'volume')} of {counted(len(subjects), 'subject')}, taken from {sources}; "
+        f"plane: {plane}; skipped: {counted(len(cohort.skipped), 'file')}"
+    )
+    for subject, count in sorted(subjects.items())[:_LISTED]:
+        print(f"{subject}: {counted(count, 'volume')}")
+    if len(subjects) > _LISTED:
+        print(f"… and {len(subjects) - _LISTED} more (all with --json)")
     return DONE
 
 

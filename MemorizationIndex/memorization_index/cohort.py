@@ -14,6 +14,7 @@ from memorization_index.dicom import dicom_header, dicom_series, dicom_text
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.tables import read_list, read_table, shown
 from memorization_index.volumes import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
+from memorization_index.words import counted
 
 _TABLES = (".csv", ".tsv")
 _LISTS = (".txt", ".lst")
@@ -57,6 +58,20 @@ class Cohort:
     def subject_sources(self) -> dict[str, int]:
         """Where subjects were taken from, with the number of volumes."""
         return dict(Counter(entry.source for entry in self.entries))
+
+    @property
+    def subjects_note(self) -> str:
+        """What to know where files count as people of their own; else nothing."""
+        alone = self.subject_sources.get("one a file", 0)
+        if not alone:
+            return ""
+        hint = f" ({self.tables[0]} lies beside them: give it instead of its folder)" if self.tables else ""
+        return (
+            f"{counted(alone, 'volume')} {'names' if alone == 1 else 'name'} no subject (no table, BIDS name, DICOM "
+            f"PatientID or --subjects){hint}; each file is taken as a subject of its own. Where several files show one "
+            f"person, that person's own scans pass for strangers' in the calibration and copies are missed: name the "
+            f"subjects with a table or --subjects."
+        )
 
 
 def find_volumes(inputs: Iterable[str | Path], subjects: str | Path | None = None) -> Cohort:
@@ -210,7 +225,8 @@ def _listed(path: Path, shown: str, cohort: Cohort) -> Iterator[_Row]:
             cohort.skipped.append(Skipped(str(path), reason))
         yield from (replace(row, shown=f"{shown}/{row.shown}") for row in rows)
     elif kind is None:
-        cohort.skipped.append(Skipped(str(path), f"{path}: does not exist; expected an image, so check the path."))
+        reason = f"{path}: does not exist; expected an image, so check the path (relative ones begin at their table)."
+        cohort.skipped.append(Skipped(str(path), reason))
     elif _is_image(path):
         yield _Row((path,), shown)
     elif _is_dicom(path):

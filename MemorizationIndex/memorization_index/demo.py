@@ -67,9 +67,14 @@ def run_demo(
         )
     started = time.monotonic()
     out, progress = Path(out), progress or Progress()
-    cohort = make_demo_cohort(out / "training", training_subjects, seed, progress=progress)
+    cohort = make_demo_cohort(out / "training", training_subjects, seed, who="training subjects", progress=progress)
     held_out = make_demo_cohort(
-        out / "held-out", held_out_subjects, seed, first=training_subjects + 1, progress=progress
+        out / "held-out",
+        held_out_subjects,
+        seed,
+        first=training_subjects + 1,
+        who="held-out subjects",
+        progress=progress,
     )
     planted = _plant(cohort, held_out, out / "synthetic", copies=copies, seed=seed, progress=progress)
     _write_truth(planted, out / "truth.csv")

@@ -91,8 +91,11 @@ def encode(entries: Sequence[Entry], plane: str, describer: Describer, workspace
     progress.begin("reading and describing", len(entries), "volumes")
     encoded = Encoded([], {}, [])
     paths = [workspace / f"unit-{number:06d}.safetensors" for number in range(len(units))]
-    for path, unit in zip(paths, units, strict=True):
-        if is_whole(path):
+    there = [is_whole(path) for path in paths]
+    if kept := sum(len(unit) for unit, whole in zip(units, there, strict=True) if whole):
+        progress.warning(f"{kept} of {len(entries)} volumes were read by an interrupted build and are used again.")
+    for path, unit, whole in zip(paths, units, there, strict=True):
+        if whole:
             progress.advance(len(unit))
         else:
             encode_unit(unit, plane, describer, path, progress)

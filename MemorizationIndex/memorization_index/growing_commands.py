@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorization_index.progress import JsonProgress, Progress
+from memorization_index.words import counted
 
 if TYPE_CHECKING:
     from memorization_index.reference import Reference
@@ -79,7 +80,8 @@ def tell_reference(reference: Reference, out: str | Path, command: str, started:
         progress.event("done", command=command, out=str(out), counts=counts, seconds=seconds)
     else:
         print(
-            f"Reference of {counts['subjects']} subjects, {counts['volumes']} volumes, {counts['slices']} slices "
-            f"({reference.plane}; left out: {counts['empty_slices']} empty slices, {counts['skipped']} files): {out}"
+            f"Reference of {counted(counts['subjects'], 'subject')}, {counted(counts['volumes'], 'volume')}, "
+            f"{counted(counts['slices'], 'slice')} ({reference.plane}; left out: "
+            f"{counted(counts['empty_slices'], 'empty slice')}, {counted(counts['skipped'], 'file')}): {out}"
         )
     return 0

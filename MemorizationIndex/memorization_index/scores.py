@@ -41,6 +41,8 @@ ALIGNMENT_COLUMNS = (
 #: The files that were read; empty where queries were in memory.
 INPUT_COLUMNS = ("volume", "file", "sha256")
 _DECIMALS = 6
+#: What is smaller is what rounding left of 0.
+_ROUNDING = 1e-12
 _RUN, _AGREEMENT = "run.json", "agreement"
 
 Columns = dict[str, NDArray[Any]]
@@ -148,6 +150,8 @@ def _cell(value: Any) -> Any:
         number = float(value)
         if not np.isfinite(number):
             return ""
+        if abs(number) < _ROUNDING:
+            number = 0.0
         return f"{number:.{_DECIMALS}f}" if abs(number) >= 1e-3 or number == 0 else f"{number:.{_DECIMALS}g}"
     if isinstance(value, bool | np.bool_):
         return int(value)

@@ -79,7 +79,7 @@ def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command)
     assert (result.code, result.err) == (0, "")
     assert_events_follow_the_contract(result.events, "score")
     done = result.events[-1]
-    assert set(done) == {"event", "command", "out", "counts", "verdicts", "copied_fraction", "seconds"}
+    assert set(done) == {"event", "command", "out", "counts", "verdicts", "copied_fraction", "fail_on", "seconds"}
     assert done["verdicts"] == {"copy": 1, "suspicious": 0, "no evidence": 0, "uncalibrated": 0}
     assert (done["counts"]["volumes"], done["counts"]["slices"], done["counts"]["skipped"]) == (1, 6, 0)
     assert header(tmp_path / "result" / "slices.csv") == SLICE_COLUMNS
@@ -207,7 +207,7 @@ def test_plain_lines_where_no_terminal_is(tiny, tmp_path: Path) -> None:
     (tmp_path / "queries" / "bad.nii.gz").write_bytes(b"x")
     code, out, err = finished(worker("score", tiny.reference, tmp_path / "queries", "--out", tmp_path / "out"))
     assert code == 0
-    assert out == f"1 volumes: 1 copy. Report: {tmp_path / 'out' / 'report.html'}\n"
+    assert out == f"1 volume: 1 copy. Report: {tmp_path / 'out' / 'report.html'}\n"
     assert "\x1b" not in err
     assert "\r" not in err
     lines = err.splitlines()
@@ -252,6 +252,27 @@ def test_fail_on_copy_is_a_gate(tiny, tmp_path: Path, command) -> None:
         result = command("score", tiny.reference, queries, "--out", tmp_path / "out", *arguments)
         assert result.code == code
         assert (result.events[-1]["event"] == "done") == (code != 2)
+        if code == 3:
+            assert len(result.events[-1]["fail_on"]["copy"]) == 3
+
+
+def test_preview_says_what_build_would_take(tiny, tmp_path: Path, command, capsys) -> None:
+    (tmp_path / "scans").mkdir()
+    scan = next(tiny.training.iterdir()).read_bytes()
+    for number in range(22):
+        (tmp_path / "scans" / f"{number:02d}.nii.gz").write_bytes(scan)
+    assert main(["preview", str(tmp_path / "scans"), "--plane", "coronal"]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0] == "22 volumes of 22 subjects, taken from one a file (22); plane: coronal; skipped: 0 files"
+    assert lines[1] == "00.nii.gz: 1 volume"
+    assert lines[-1] == "… and 2 more (all with --json)"
+    assert len(lines) == 22
+    assert "22 volumes name no subject" in printed.err
+    assert "copies are missed: name the subjects" in printed.err
+    [done] = command("preview", tiny.training).of("done")
+    assert done["plane"] == "axial"
+    assert len(done["subjects"]) == 3
 
 
 def test_second_score_replaces_the_first(tiny, tmp_path: Path) -> None:

@@ -41,12 +41,18 @@ Field = NDArray[np.float32]
 
 
 def make_demo_cohort(
-    out_dir: Path | str, subjects: int = 42, seed: int = 0, *, first: int = 1, progress: Progress | None = None
+    out_dir: Path | str,
+    subjects: int = 42,
+    seed: int = 0,
+    *,
+    first: int = 1,
+    who: str = "subjects",
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Write one volume a subject, ``sub-001_T1w.nii.gz`` and so on from number ``first``; return the paths in order.
 
-    A subject depends on the seed and its number alone. Voxels are int16, 0 to about 1000, in RAS order with the center
-    of the head at the scanner's origin. About half a second a subject.
+    ``who`` is what progress calls them. A subject depends on the seed and its number alone. Voxels are int16, 0 to
+    about 1000, in RAS order with the center of the head at the scanner's origin. About half a second a subject.
     """
     if subjects < 1:
         raise MemorizationIndexError(f"A cohort of {subjects} subjects was asked for; ask for at least 1.")
@@ -54,7 +60,7 @@ def make_demo_cohort(
     folder.mkdir(parents=True, exist_ok=True)
     common = _band_passed(np.random.default_rng([seed, 0]), FOLD_WAVELENGTH)
     paths = []
-    progress.begin("making subjects", subjects, "volumes")
+    progress.begin(f"making {who}", subjects, "volumes")
     for number in range(first, first + subjects):
         path = folder / f"sub-{number:03d}_T1w.nii.gz"
         write_demo_volume(make_head(np.random.default_rng([seed, number]), common), path)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.report.markup import plural, table, text
+from memorization_index.report.markup import table, text
+from memorization_index.words import plural
 
 FILE = "decisions.csv"
 

@@ -64,11 +64,6 @@ def number(value: float, decimals: int) -> str:
     return f"{float(value):.{decimals}f}" if np.isfinite(value) else "–"
 
 
-def plural(noun: str, count: int) -> str:
-    """The noun, with an s unless there is one."""
-    return noun if count == 1 else f"{noun}s"
-
-
 def table(header: Sequence[str], rows: Iterable[Iterable[str]], name: str, kind: str = "") -> str:
     """A table of HTML cells, in a region that scrolls and can be reached by keyboard; ``name`` is read aloud."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from memorization_index.pictures import SHOWN, shown_volumes
 from memorization_index.report.charts import Columns, legend, score_chart, trajectory_chart
 from memorization_index.report.decisions import Decision, decisions_table, of_volume
-from memorization_index.report.markup import figure, number, plural, tag, text
+from memorization_index.report.markup import figure, number, tag, text
 from memorization_index.verdicts import FLAG_P
+from memorization_index.words import plural
 
 if TYPE_CHECKING:
     from memorization_index.scores import Scores

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from memorization_index.report.markup import plural, table, text
+from memorization_index.report.markup import table, text
 from memorization_index.report.summary import LISTED
 from memorization_index.verdicts import FLAG_P, VOLUME_P
+from memorization_index.words import plural
 
 #: Below this p (Kolmogorov–Smirnov) a run's images that are no copies are said to lie otherwise than the null.
 DIFFERENT_P = 0.01

@@ -10,8 +10,9 @@ import numpy as np
 from memorization_index.fraction import FEWEST_VOLUMES
 from memorization_index.pictures import worst_first
 from memorization_index.report.decisions import Decision
-from memorization_index.report.markup import VERDICT_COLORS, number, plural, table, tag, text
+from memorization_index.report.markup import VERDICT_COLORS, number, table, tag, text
 from memorization_index.verdicts import FLAG_P, VERIFIED
+from memorization_index.words import plural
 
 if TYPE_CHECKING:
     from memorization_index.scores import Scores

@@ -1,0 +1,13 @@
+"""Words of sentences that are told. Imports nothing."""
+
+from __future__ import annotations
+
+
+def plural(noun: str, count: int) -> str:
+    """The noun, with an s unless there is one."""
+    return noun if count == 1 else f"{noun}s"
+
+
+def counted(count: int, noun: str) -> str:
+    """The number and its noun."""
+    return f"{count} {plural(noun, count)}"
