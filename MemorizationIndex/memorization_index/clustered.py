@@ -37,7 +37,7 @@ _LEARNED_FROM, _ROUNDS = 16, 6
 #: A view is compared with about so many codes (all, where there are no more) …
 _COMPARED = 25_000
 #: … but of all pairs of a view and a cell at least this share is looked into.
-_PROBED = 1 / 16
+_PROBED = 1 / 8
 #: Candidates that are compared exactly, at least.
 _AGAIN = 32
 _SAMPLE = 65_536
