@@ -32,6 +32,7 @@ from memorization_index.thumbnails import check_kind, make_thumbnails
 from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
 from memorization_index.whitening import Whitening
+from memorization_index.words import counted
 
 if TYPE_CHECKING:
     from memorization_index.encoders.mri_core import LayerScale
@@ -318,8 +319,9 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
     manifest["training_duplicates"] = [list(pair) for pair in result.duplicates]
     if not null.is_calibrated:
         progress.warning(
-            f"The training set has {manifest['counts']['subjects']} subjects, fewer than the {MINIMUM_SUBJECTS} that "
-            f"calibration needs: MI, ONI, p and q stay empty and verdicts rest on verified matches alone."
+            f"The training set has {counted(manifest['counts']['subjects'], 'subject')}, fewer than the "
+            f"{MINIMUM_SUBJECTS} that calibration needs: MI, ONI, p and q stay empty and verdicts rest on verified "
+            f"matches alone."
         )
     if result.duplicates:
         first, second = result.duplicates[0]

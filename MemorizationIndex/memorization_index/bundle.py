@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +151,19 @@ def check_result_place(folder: Path, queries: Iterable[str | Path] = ()) -> None
             f"{folder}: cannot be written to; expected a writable folder, so choose another --out or change its "
             f"permissions."
         )
-    foreign = [name for name in ("slices.csv", "volumes.csv", "run.json") if (folder / name).exists()]
-    if foreign and not is_result(folder):
+    if not is_result(folder):
+        check_own(folder, "a result", ())
+
+
+def check_own(folder: Path, what: str, marks: Sequence[str]) -> None:
+    """Refuse a folder with files in it, unless one has a name that ``marks`` it as an older one of ours (patterns)."""
+    _check_no_file(folder)
+    held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    foreign = sorted(name for name in held if not name.startswith(".") and name not in LEFT_BY_SYSTEMS)
+    if foreign and not any(fnmatch(name, mark) for name in held for mark in marks):
         raise MemorizationIndexError(
-            f"{folder / foreign[0]}: is not of an earlier result and would be lost; choose another --out."
+            f"{folder}: holds files ({foreign[0]}) but is not {what}; expected a new or empty folder or an older one, "
+            f"so choose another --out."
         )
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memorization_index.words import counted
+
 if TYPE_CHECKING:
     from memorization_index.progress import Progress
     from memorization_index.recheck import Recheck
@@ -81,9 +83,10 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
     progress.close()
     _tell(found.problems)
     largest = ", ".join(f"{column} {value:.6f}" for column, value in found.largest.items())
+    holds = "." if found.problems else " — the result holds."
     print(
-        f"{options.result}: {found.volumes} volumes, {found.slices} slices scored again; largest differences: "
-        f"{largest or 'none'}; {len(found.problems)} do not hold" + ("." if found.problems else " — the result holds.")
+        f"{options.result}: {counted(found.volumes, 'volume')}, {counted(found.slices, 'slice')} scored again; "
+        f"largest differences: {largest or 'none'}; {len(found.problems)} do not hold{holds}"
     )
     return DIFFERS if found.problems else _HOLDS
 

@@ -315,7 +315,7 @@ def _key_of(options: argparse.Namespace) -> Path | None:
 
 
 def _score(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.bundle import check_result_place
+    from memorization_index.bundle import check_result_place, is_result
     from memorization_index.durable import exclusive
     from memorization_index.gate import Gate
     from memorization_index.reference import Reference
@@ -327,6 +327,8 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     out = Path(options.out)
     made = not out.exists()
     check_result_place(out, options.queries)
+    if is_result(out):
+        progress.warning(f"{out}: holds a result already; it is replaced when this one is complete.")
     try:
         with exclusive(out / "run"):
             return _score_into(options, reference, gates, progress)

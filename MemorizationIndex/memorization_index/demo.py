@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from memorization_index._version import __version__
 from memorization_index.augmentations import PUBLISHED, augment_volume
+from memorization_index.bundle import check_own
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.cohorts import make_demo_cohort, read_demo_volume, write_demo_volume
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
 
+#: Marks a folder as a demo's, complete or not.
+_MARK = ".demo"
 COPIED_SLICES = 3  # neighboring training slices in a volume that is otherwise a held-out person's
 
 
@@ -67,6 +70,11 @@ def run_demo(
         )
     started = time.monotonic()
     out, progress = Path(out), progress or Progress()
+    check_own(out, "a demo", (_MARK, "demo.json"))
+    if (out / "demo.json").exists():
+        progress.warning(f"{out}: holds a demo already; it is replaced.")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).touch()
     cohort = make_demo_cohort(out / "training", training_subjects, seed, who="training subjects", progress=progress)
     held_out = make_demo_cohort(
         out / "held-out",

@@ -254,7 +254,7 @@ def kill_build_at(moment, training: Path, out: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_killed_build_goes_on_where_it_was(many, tmp_path: Path) -> None:
+def test_killed_build_goes_on_where_it_was(many, tmp_path: Path, capsys) -> None:
     out, workspace = tmp_path / "reference", tmp_path / ".reference.building"
     unit = workspace / "unit-000000.safetensors"
 
@@ -273,6 +273,7 @@ def test_killed_build_goes_on_where_it_was(many, tmp_path: Path) -> None:
     # A unit that a power cut left incomplete does not count as finished.
     unit.write_bytes(unit.read_bytes()[:1000])
     assert main(["build", str(many.training), "--out", str(out)]) == 0
+    assert "volumes were read by an interrupted build and are used again" in capsys.readouterr().err
     assert manifest_of(out)["files"] == many.files
     assert [p.name for p in tmp_path.iterdir()] == ["reference"]
 

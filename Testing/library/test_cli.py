@@ -275,12 +275,26 @@ def test_preview_says_what_build_would_take(tiny, tmp_path: Path, command, capsy
     assert len(done["subjects"]) == 3
 
 
-def test_second_score_replaces_the_first(tiny, tmp_path: Path) -> None:
+def test_second_score_replaces_the_first(tiny, tmp_path: Path, capsys) -> None:
     for count in (3, 1):
         inputs = sorted(tiny.training.iterdir())[:count]
         assert main(["score", str(tiny.reference), *map(str, inputs), "--out", str(tmp_path)]) == 0
         assert json.loads((tmp_path / "run.json").read_text())["counts"]["volumes"] == count
         assert len((tmp_path / "volumes.csv").read_text().splitlines()) == 1 + count
+        assert ("holds a result already; it is replaced" in capsys.readouterr().err) == (count == 1)
+
+
+def test_folders_with_other_files_are_no_place_for_results(tiny, tmp_path: Path, capsys) -> None:
+    (tmp_path / "thesis.txt").write_text("x")
+    out = ["--out", str(tmp_path)]
+    for arguments, what in (
+        (["score", str(tiny.reference), str(tiny.training), *out], "a result"),
+        (["evaluate", str(tiny.training), *out], "an evaluation"),
+        (["demo", *out], "a demo"),
+    ):
+        assert main(arguments) == 2
+        assert f"holds files (thesis.txt) but is not {what}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_replacing_a_reference_is_said_after_the_checks(tiny, tmp_path: Path, capsys) -> None:

@@ -458,7 +458,7 @@ def test_output_that_would_destroy_something(tiny, tmp_path: Path, command) -> N
     assert "file: is a file; expected a folder" in sentence(command(*score, tmp_path / "file"))
     assert "file: is a file; expected a folder" in sentence(command(*score, tmp_path / "file" / "below"))
     assert "is a reference; expected a folder for results" in sentence(command(*score, tiny.reference))
-    assert "volumes.csv: is not of an earlier result" in sentence(command(*score, tmp_path / "folder"))
+    assert "folder: holds files (manifest.json) but is not a result" in sentence(command(*score, tmp_path / "folder"))
     assert "file: is a file; expected a folder" in sentence(command(*build, tmp_path / "file"))
     assert "folder: holds files but is not a reference" in sentence(command(*build, tmp_path / "folder"))
     assert sorted(p.name for p in (tmp_path / "folder").iterdir()) == ["manifest.json", "volumes.csv"]

@@ -7,6 +7,7 @@ from memorization_index.evaluation.duplication import BEYOND, INDEX, LEVELS, dup
 from memorization_index.evaluation.sampling import Chosen
 from memorization_index.evaluation.sets import compare
 from memorization_index.evaluation.sharpness import Changed, altered, grain, matched_auc
+from memorization_index.evaluation.tables import comparison_table, spread_table
 from memorization_index.statistics import auc, detection_intervals, detection_rate, roc
 from memorization_index.volumes import SliceStack
 from scipy import ndimage
@@ -89,11 +90,22 @@ def test_set_measures_follow_the_share_of_copies():
 
 def test_spread_is_the_range_over_augmentations_of_means_over_splits():
     made = [
-        {"measure": "m", "duplication": 0.05, "augmentation": a, "split": s, "value": v}
+        {"measure": "m", "duplication": 0.05, "augmentation": a, "split": s, "value": v, "copies": s, "slices": 8}
         for a, s, v in (("a", 0, 1.0), ("a", 1, 3.0), ("b", 0, 5.0), ("b", 1, 6.0))
     ]
     (row,) = spread(made)
     assert (row["mean"], row["least"], row["most"], row["spread"]) == (3.75, 2.0, 5.5, 3.5)
+    assert row["copied"] == 1 / 16, "of 8 slices 5 % are none, or one"
+
+
+def test_tables_say_what_share_sets_really_have_and_name_no_worst_of_equals():
+    rows = [{"measure": "m", "duplication": x, "mean": 0.5, "spread": 0.0, "copied": x / 2} for x in LEVELS]
+    assert "| 15% copies (in fact 7.5%) |" in spread_table(rows)
+    best = {f"{key}{end}": 1.0 for key in ("auc", "tpr") for end in ("", "_low", "_high")}
+    equal = [{"measure": "m", "augmentation": name, **best} for name in ("identity", "noise", "all")]
+    assert comparison_table(equal).endswith("| 1.000 | 1.000 | – |\n")
+    equal[1]["auc"] = 0.9
+    assert comparison_table(equal).endswith("| 0.950 | 0.900 | noise |\n")
 
 
 def test_sets_are_compared_by_their_coefficient_of_variation(tmp_path):

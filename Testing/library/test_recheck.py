@@ -191,7 +191,7 @@ def test_one_volume_alone(reference: Path, queries: Path, result: Path, tmp_path
     arguments = (reference, "--result", other, "--queries", queries)
     code, out, _ = verify(capsys, *arguments, "--volume", NEW)
     assert code == HOLDS
-    assert "1 volumes, 6 slices" in out
+    assert "1 volume, 6 slices" in out
     assert verify(capsys, *arguments, "--volume", COPY)[0] == DIFFERS
     code, _, err = verify(capsys, *arguments, "--volume", "other")
     assert code == WRONG_USE

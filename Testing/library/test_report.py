@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,8 @@ from memorization_index.cli import main
 from memorization_index.report import report
 from memorization_index.report.decisions import of_volume, read_decisions
 from memorization_index.report.matches import difference
+from memorization_index.report.method import power
+from memorization_index.report.summary import worklist
 from memorization_index.scores import Scores
 from PIL import Image
 
@@ -170,6 +173,27 @@ def test_says_what_the_tables_say(result: SimpleNamespace, page: Page) -> None:
     assert HOSTILE.replace("/", "_") in page.text
     method = result.source.split('id="method"')[1].split("</ol>")[0]
     assert method.count("<li>") == 10
+
+
+def test_share_of_slices_is_shown_only_of_volumes(result: SimpleNamespace) -> None:
+    assert "Slices naming it</th>" in worklist(result.scores, (), {})
+    pictures = {**result.scores.volumes, "n_slices": np.ones_like(result.scores.volumes["n_slices"])}
+    assert "Slices naming it</th>" not in worklist(replace(result.scores, volumes=pictures), (), {})
+
+
+@pytest.mark.parametrize(("q", "explained"), [(0.503, True), (0.02, False)])
+def test_q_that_cannot_single_out_a_copy_is_explained(result: SimpleNamespace, q: float, explained: bool) -> None:
+    run = {**result.scores.run, "smallest": {**result.scores.run["smallest"], "slice_q_of_one_copy": q}}
+    said = power(run)
+    assert f"q = {q:.3f} at best" in said
+    assert ("cannot tell a single copied slice from chance" in said) == explained
+
+
+def test_what_rounding_left_of_zero_is_written_as_zero(result: SimpleNamespace, tmp_path: Path) -> None:
+    means = np.full(len(result.scores.volumes["volume"]), -8.7e-16)
+    replace(result.scores, volumes={**result.scores.volumes, "null_mean": means}).write(tmp_path)
+    with (tmp_path / "volumes.csv").open(encoding="utf-8", newline="") as stream:
+        assert {row["null_mean"] for row in csv.DictReader(stream)} == {"0.000000"}
 
 
 def test_never_promises_what_it_cannot(result: SimpleNamespace, tiny, tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ import numpy as np
 
 from memorization_index._version import __version__
 from memorization_index.augmentations import ADJACENT, AUGMENTATIONS, PUBLISHED
-from memorization_index.bundle import write_csv
+from memorization_index.bundle import check_own, write_csv
 from memorization_index.cohort import Entry, find_volumes
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation import again, tables
 from memorization_index.evaluation.duplication import COLUMNS as SET_COLUMNS
 from memorization_index.evaluation.duplication import duplication_rows, spread
-from memorization_index.evaluation.kept import begin, states, store
+from memorization_index.evaluation.kept import MARKS, begin, states, store
 from memorization_index.evaluation.rivals import Rivals, recording
 from memorization_index.evaluation.sampling import Chosen, augmented, choose
 from memorization_index.progress import Progress
@@ -83,6 +83,7 @@ def evaluate(
     Raises :class:`MemorizationIndexError` where the cohort has fewer than 4 subjects.
     """
     progress, out = progress or Progress(), Path(out)
+    check_own(out, "an evaluation", MARKS)
     out.mkdir(parents=True, exist_ok=True)
     cohort = find_volumes(inputs, subjects)
     names = sorted({entry.subject for entry in cohort.entries})

@@ -111,15 +111,20 @@ def set_measures(
 
 
 def spread(rows: Rows) -> Rows:
-    """For every measure and level: mean over splits, then mean, least, most, spread (most − least) over kinds."""
+    """For every measure and level: mean over splits, then mean, least, most, spread (most − least) over kinds.
+
+    ``copied``: the share of copies that the sets of a level really have.
+    """
     values: dict[tuple[str, float], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    copied: dict[float, list[float]] = defaultdict(list)
     for row in rows:
         values[row["measure"], row["duplication"]][row["augmentation"]].append(row["value"])
+        copied[row["duplication"]].append(row["copies"] / row["slices"])
     result = []
     for (measure, level), by_augmentation in values.items():
         means = [float(np.mean(v)) for v in by_augmentation.values()]
         result.append({
             "measure": measure, "duplication": level, "mean": float(np.mean(means)), "least": min(means),
-            "most": max(means), "spread": max(means) - min(means),
+            "most": max(means), "spread": max(means) - min(means), "copied": float(np.mean(copied[level])),
         })  # fmt: skip
     return result

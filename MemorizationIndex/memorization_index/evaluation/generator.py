@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index._version import __version__
-from memorization_index.bundle import write_csv
+from memorization_index.bundle import check_own, write_csv
 from memorization_index.cohort import find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.duplication import reduce, set_measures
-from memorization_index.evaluation.kept import begin, states, store
+from memorization_index.evaluation.kept import MARKS, begin, states, store
 from memorization_index.evaluation.rivals import RecordingRetriever, Rivals, recording
 from memorization_index.evaluation.sampling import Chosen
 from memorization_index.evaluation.sharpness import Changed, altered, grain, matched_auc
@@ -83,6 +83,7 @@ def evaluate_generator(
     """
     folder, images, out = Path(folder), Path(images), Path(out)
     progress = progress or Progress()
+    check_own(out, "an evaluation", MARKS)
     out.mkdir(parents=True, exist_ok=True)
     training, controls = (_listed(folder / name, images) for name in ("train.csv", "controls.csv"))
     stages = _truth(folder)

@@ -8,6 +8,9 @@ from typing import Any
 
 from memorization_index.progress import Progress
 
+#: Names that mark a folder as an evaluation's, complete or not (the second: of a sweep).
+MARKS = ("plan.json", "subjects-*")
+
 
 def states(path: Path) -> tuple[str, int, int]:
     """A file's path, size and time: another file under the same name is another cohort."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from memorization_index.bundle import write_csv
+from memorization_index.bundle import check_own, write_csv
 from memorization_index.evaluation.benchmark import Plan, evaluate
+from memorization_index.evaluation.kept import MARKS
 from memorization_index.evaluation.tables import table
 from memorization_index.progress import Progress
 
@@ -33,6 +34,7 @@ def sweep(
     Each goes to a folder ``subjects-NNN`` of its own and is kept there. Returns a row for each count, in rising order.
     """
     out = Path(out)
+    check_own(out, "an evaluation", MARKS)
     rows = []
     for count in sorted(set(counts)):
         one = evaluate(

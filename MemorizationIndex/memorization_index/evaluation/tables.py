@@ -159,15 +159,23 @@ def comparison_table(rows: Rows) -> str:
         worst = min(single, key=lambda r: float("-inf") if np.isnan(r["auc"]) else r["auc"])
         lines.append([
             measure, *((pooled[k], pooled[f"{k}_low"], pooled[f"{k}_high"]) for k in ("auc", "tpr")),
-            float(np.mean([r["auc"] for r in single])), worst["auc"], worst["augmentation"],
+            float(np.mean([r["auc"] for r in single])), worst["auc"],
+            "–" if all(r["auc"] == worst["auc"] for r in single) else worst["augmentation"],
         ])  # fmt: skip
     header = ["measure", "AUC, pooled [95 %]", "TPR at 1 % FPR, pooled [95 %]", "mean AUC", "worst AUC", "worst for"]
     return table(header, lines)
 
 
 def spread_table(rows: Rows) -> str:
-    """Set measures at every level: mean over augmentations, with the spread over them."""
-    header = ["set measure: mean (spread over augmentations)", *(f"{level:.0%} copies" for level in LEVELS)]
+    """Set measures at every level: mean over augmentations, with the spread over them.
+
+    Beside a level stands the share that sets really have: a few slices allow no other.
+    """
+    real = {row["duplication"]: row["copied"] for row in rows}
+    header = [
+        "set measure: mean (spread over augmentations)",
+        *(f"{level:.0%} copies (in fact {real[level]:.1%})" for level in LEVELS),
+    ]
     lines = []
     for measure in dict.fromkeys(row["measure"] for row in rows):
         own = {row["duplication"]: row for row in rows if row["measure"] == measure}

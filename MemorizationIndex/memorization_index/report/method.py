@@ -85,7 +85,7 @@ def power(run: dict[str, Any]) -> str:
         smallest = (
             f"<p>The smallest p that this reference can give: {calibration['smallest_slice_p']:.4f} for a slice, "
             f"{calibration['smallest_volume_p']:.3f} for an image; a lone copy in this run would get q = "
-            f"{run['smallest']['slice_q_of_one_copy']:.3f} at best.</p>"
+            f"{run['smallest']['slice_q_of_one_copy']:.3f} at best{_lone(run['smallest']['slice_q_of_one_copy'])}.</p>"
         )
     rows = (run.get("power") or {}).get("augmentations", [])
     if not rows:
@@ -104,6 +104,16 @@ def power(run: dict[str, Any]) -> str:
         "slices of left-out people, altered in the same way.</p>"
         + table(("Alteration", "Copies found", "Right person named", "Others flagged"), cells, "power card")
         + smallest
+    )
+
+
+def _lone(q: float) -> str:
+    """What a large q of one copied slice means."""
+    if q <= VOLUME_P:
+        return ""
+    return (
+        ": among so many slices chance alone would bring one as near about as often, so q cannot tell a single copied "
+        "slice from chance. Its class and its picture can"
     )
 
 

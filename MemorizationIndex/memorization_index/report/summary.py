@@ -22,7 +22,7 @@ LISTED = 500
 _COLUMNS = (
     '<p class="note">Flagged: slices. p: how often a new person\'s real scan is at least this close to the training '
     'set. MI and ONI: how far out that is (see <a href="#method">method</a>). Matched: whose training scan it is '
-    "closest to; share: how many of its slices are closest to that subject.</p>"
+    "closest to; slices naming it: how many of its slices are closest to that subject.</p>"
 )
 
 
@@ -96,7 +96,10 @@ def worklist(scores: Scores, decisions: Sequence[Decision], sections: Mapping[st
     volumes = scores.volumes
     order = worst_first(volumes)
     decided = {d.volume: d.decision for d in decisions if not d.slice}
-    header = ["Image", "Verdict", "Flagged", "p", "MI", "ONI", "Matched subject", "Matched image", "Share"]
+    header = ["Image", "Verdict", "Flagged", "p", "MI", "ONI", "Matched subject", "Matched image"]
+    stacks = bool(np.any(volumes["n_slices"] > 1))
+    if stacks:
+        header.append("Slices naming it")
     if decided:
         header.append("Reader")
     rows = []
@@ -112,8 +115,9 @@ def worklist(scores: Scores, decisions: Sequence[Decision], sections: Mapping[st
             number(volumes["oni"][i], 2),
             text(volumes["match_subject"][i]),
             text(volumes["match_volume"][i]),
-            f"{100 * float(volumes['agreement'][i]):.0f} %",
         ]
+        if stacks:
+            cells.append(f"{100 * float(volumes['agreement'][i]):.0f} %")
         if decided:
             cells.append(text(decided.get(name, "")))
         rows.append(cells)
