@@ -143,7 +143,7 @@ class RichProgress(PlainProgress):
 
 
 class JsonProgress(Progress):
-    """One JSON object a line, for programs (see docs/command-line.md)."""
+    """One JSON object a line, for programs (see docs/engineer.md)."""
 
     _EVERY = 0.2
 
