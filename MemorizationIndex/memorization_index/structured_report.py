@@ -1,6 +1,6 @@
 """Verdicts as DICOM Structured Reports (TID 1500), so that they can live in a PACS. Needs the extra ``dicom``.
 
-A volume that was read from DICOM gets its report in its own study. Another one gets a made-up study, which says so.
+A volume whose DICOM files are given gets its report in its own study. Another one gets a made-up study, which says so.
 Training subjects are not named: who keeps the reference can look them up in the result.
 """
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 #: The coding scheme of what DICOM has no codes for.
 SCHEME, SCHEME_NAME = "99MEMIDX", "memorization-index"
-MADE_UP = "Made up: the examined image is not DICOM"
+MADE_UP = "Made up: no DICOM study of the image was given"
 #: Code → meaning of the verdicts and of the limit that goes with each.
 _VERDICTS = {"copy": "COPY", "suspicious": "SUSPICIOUS", "no evidence": "NOEVIDENCE", "uncalibrated": "UNCALIBRATED"}
 #: Without these a file belongs to no study.
 _IDENTIFYING = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-#: What a report must have, if empty, and stripped or made files often lack.
+#: What a report takes over besides, empty where a file lacks it; docs/security.md lists all of both.
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
-    "AccessionNumber", "ReferringPhysicianName",
+    "AccessionNumber",
 )  # fmt: skip
 #: Column of the volume table → code, meaning, UCUM unit and its meaning.
 _MEASURED = {
@@ -43,6 +43,7 @@ _MEASURED = {
     "n_slices": ("EXAMINED", "Slices examined", "{slices}", "slices"),
     "n_flagged": ("FLAGGED", "Slices flagged", "{slices}", "slices"),
 }
+_OF_THE_REFERENCE = {"smallest_volume_p": ("SMALLESTP", "Smallest p of an image that is possible", "1", "no units")}
 _SLICE_MEASURED = {
     "similarity": ("SIMILARITY", "Largest similarity to a training slice", "1", "no units"),
     "ncc": ("NCC", "Largest correlation of fine detail with a match", "1", "no units"),
@@ -105,7 +106,7 @@ def structured_report(scores: Scores, row: int, evidence: Sequence[Any] = ()) ->
         record_evidence=bool(evidence),
         specific_character_set="ISO_IR 192",
     )
-    document.SeriesDescription = "Copy evidence"
+    document.SeriesDescription = "Comparison with the training set"
     for name in ("ContentDate", "InstanceCreationDate"):
         setattr(document, name, time.strftime("%Y%m%d"))
     for name in ("ContentTime", "InstanceCreationTime"):
@@ -137,7 +138,7 @@ def _headers(files: Sequence[Path]) -> list[Any]:
 
 
 def _filing(header: Any) -> Any:
-    """Of a header what files the report where its image is, and nothing else of the patient."""
+    """Of a header what files the report where its image is, and nothing else; the physician's name stays empty."""
     from pydicom.dataset import Dataset
 
     kept = Dataset()
@@ -147,7 +148,7 @@ def _filing(header: Any) -> Any:
 
 
 def _made_up_study(row: int, uid: Any) -> Any:
-    """What stands in for the header of a query that is no DICOM: a study of its own, without a patient's name."""
+    """What stands in for the header of an image without a DICOM study: one of its own, without a patient's name."""
     from pydicom.dataset import Dataset
     from pydicom.uid import SecondaryCaptureImageStorage
 
@@ -181,7 +182,7 @@ def _content(scores: Scores, row: int, uid: Any) -> Any:
     limit = _code("NOTPROVEN", "Not flagged is not proven novel")
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=uid("tracking"), identifier=str(scores.volumes["volume"][row])),
-        finding_type=_code("COPYEVIDENCE", "Evidence of copying a training scan"),
+        finding_type=_code("COMPARISON", "Comparison with the training set"),
         algorithm_id=_algorithm(scores.run),
         measurements=_measurements(scores, row),
         qualitative_evaluations=[
@@ -212,11 +213,12 @@ def _measurements(scores: Scores, row: int) -> list[Any]:
     own: Columns = scores.slices
     slices = own["volume"] == scores.volumes["volume"][row]
     values = {column: float(scores.volumes[column][row]) for column in _MEASURED}
+    values |= {name: scores.run["calibration"].get(name, np.nan) for name in _OF_THE_REFERENCE}
     for column in _SLICE_MEASURED:
         known = own[column][slices].astype(float)
         values[column] = float(np.nanmax(known)) if np.isfinite(known).any() else np.nan
     result = []
-    for column, (code, meaning, unit, unit_meaning) in (_MEASURED | _SLICE_MEASURED).items():
+    for column, (code, meaning, unit, unit_meaning) in (_MEASURED | _OF_THE_REFERENCE | _SLICE_MEASURED).items():
         if np.isfinite(values[column]):
             # A decimal string has at most 16 characters.
             value = float(f"{values[column]:.6g}")

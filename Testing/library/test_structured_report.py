@@ -1,6 +1,7 @@
 """Verdicts as DICOM Structured Reports: what they say, whose study they are in, and what validators say of them."""
 
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,16 @@ import phantoms
 import pydicom
 import pytest
 from memorization_index.cli import main
+from memorization_index.cohort import find_volumes
 from memorization_index.scores import Scores
+from memorization_index.structured_report import write_structured_reports
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset
 
 pytest.importorskip("highdicom", reason="needs the extra 'dicom'")
+from highdicom._standard_utils import get_module_attribute_map
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SERIES, NEW = "series/001.dcm", "new.nii.gz"
 
@@ -57,6 +65,8 @@ def test_says_what_the_tables_say(made: SimpleNamespace) -> None:
         assert found["Memorization index"] == pytest.approx(volumes["mi"][row], rel=1e-5)
         assert found["p of the image against new people's scans"] == pytest.approx(volumes["p_value"][row], rel=1e-5)
         assert found["Slices flagged"] == volumes["n_flagged"][row]
+        smallest = made.scores.run["calibration"]["smallest_volume_p"]
+        assert found["Smallest p of an image that is possible"] == pytest.approx(smallest, rel=1e-5)
         assert found["Limit of the method"] == "Not flagged is not proven novel"
         assert found["Tracking Identifier"] == [name]
         assert f"reference SHA-256 {made.scores.run['reference']['fingerprint']}" in found["Algorithm Parameters"]
@@ -73,9 +83,48 @@ def test_report_on_dicom_lies_in_its_study(made: SimpleNamespace) -> None:
     assert {e.ReferencedSOPInstanceUID for e in evidence} == {h.SOPInstanceUID for h in headers}
 
 
+def planted(keyword: str) -> object:
+    """A value of the kind that an attribute has, which is found again."""
+    nested = Dataset()
+    nested.CodeMeaning = f"PLANTED {keyword}"[:64]
+    kinds = {
+        "DA": "19610403", "TM": "010203", "DT": "19610403010203", "AS": "063Y", "DS": "61.5", "IS": "7", "US": 7,
+        "FD": 7.0, "UI": "1.2.826.0.1.3680043.8.7", "CS": "O", "SQ": [nested], "SH": f"PLANTED {keyword}"[:16],
+        "PN": f"PLANTED^{keyword}", "OB": b"PLANTED ",
+    }  # fmt: skip
+    return kinds.get(dictionary_VR(keyword), f"PLANTED {keyword}"[:64])
+
+
+def test_of_a_header_is_taken_what_the_documentation_lists(made: SimpleNamespace, tmp_path: Path) -> None:
+    """Every attribute that DICOM has for a patient and a study is planted in the headers of a query."""
+    modules = ("patient", "general-study", "patient-study", "clinical-trial-subject", "clinical-trial-study")
+    attributes = get_module_attribute_map()
+    keywords = {a["keyword"] for module in modules for a in attributes[module] if not a["path"]}
+    keywords -= {"StudyInstanceUID"}
+
+    def plant(data: Dataset, _number: int) -> None:
+        for keyword in keywords:
+            setattr(data, keyword, planted(keyword))
+        data.InstitutionName = data.OperatorsName = data.StationName = data.DeviceSerialNumber = "PLANTED"
+
+    phantoms.write_dicom_where(tmp_path / "series", phantoms.anatomy(2)[3:9], plant)
+    files = {SERIES: find_volumes([tmp_path / "series"]).entries[0]}
+    write_structured_reports(made.scores, tmp_path / "sr", files)
+    document = pydicom.dcmread(tmp_path / "sr" / f"{made.rows[SERIES]:04d}.dcm")
+    taken = {keyword for keyword in keywords if document.get(keyword)}
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    listed = set(
+        re.findall(r"`([A-Z][A-Za-z]+)`", re.search(r"- `report --dicom-sr OUT --queries.*?\n- ", text, re.S)[0])
+    )
+    assert {"PatientID", "PatientName", "AccessionNumber"} <= taken
+    assert taken | {"StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"} == listed
+    elsewhere = {e.keyword for e in document.iterall() if "PLANTED" in str(e.value) and e.VR != "SQ"} - taken
+    assert elsewhere == set()
+
+
 def test_report_on_another_file_says_that_its_study_is_made_up(made: SimpleNamespace, tmp_path: Path) -> None:
     document = made.documents[NEW]
-    assert document.StudyDescription == "Made up: the examined image is not DICOM"
+    assert document.StudyDescription == "Made up: no DICOM study of the image was given"
     assert document.PatientID.startswith("QUERY-")
     assert not document.PatientName
     assert "CurrentRequestedProcedureEvidenceSequence" not in document
