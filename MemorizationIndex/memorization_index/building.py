@@ -25,7 +25,7 @@ from memorization_index.nulls import NullBuilder, NullResult
 from memorization_index.power import CARDS, PowerCard
 from memorization_index.progress import Progress
 from memorization_index.provenance import timestamp, weights_sha256
-from memorization_index.pseudonyms import Key, check_home, pseudonymized, seal
+from memorization_index.pseudonyms import check_home, home_key, pseudonymized, seal
 from memorization_index.reference import Reference
 from memorization_index.statistics import subject_interval
 from memorization_index.thumbnails import check_kind, make_thumbnails
@@ -103,9 +103,11 @@ def _build_with(
         progress.skipped(skipped.path, skipped.reason)
     if not cohort.entries:
         raise MemorizationIndexError("No training image was found; expected at least one, so check the paths.")
+    if out is not None:
+        Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)  # where the key lies too, unless one is named
     if settings.key is not None and out is not None:
         check_home(settings.key, Path(out))
-    key = None if settings.key is None else Key.load_or_make(settings.key)
+    key = None if settings.key is None else home_key(settings.key, progress)
     if key is not None:
         cohort = pseudonymized(cohort, key)
     if out is not None and is_reference(Path(out)):
@@ -119,7 +121,6 @@ def _build_with(
         with tempfile.TemporaryDirectory(prefix="memorization-index-") as temporary:
             return in_memory(_build(cohort, plane, describer, settings, Path(temporary) / "units", progress, None))
     target = Path(out).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
     workspace = target.with_name(f".{target.name}.building")
     with exclusive(workspace):
         reference = _build(cohort, plane, describer, settings, workspace, progress, cluster)

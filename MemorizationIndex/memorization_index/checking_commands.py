@@ -96,7 +96,11 @@ def _sign(options: argparse.Namespace, progress: Progress) -> int:
 
     if options.make_key:
         make_signing_key(options.signing_key)
-    print(sign(options.folder, options.signing_key).absolute())
+    print(f"Signature: {sign(options.folder, options.signing_key).absolute()}")
+    print(f"Private key, which stays home: {options.signing_key.absolute()}")
+    public = options.signing_key.with_name(f"{options.signing_key.name}.pub")
+    if public.is_file():
+        print(f"Public key, to give away: {public.absolute()}")
     return _HOLDS
 
 

@@ -342,7 +342,7 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
     from memorization_index.fraction import FEWEST_VOLUMES, Fraction
 
     started = time.monotonic()
-    key = _loaded_key(options) if options.pseudonymize else None
+    key = _loaded_key(options, progress) if options.pseudonymize else None
     scores = reference.score(
         options.queries,
         training_root=options.training_root,
@@ -371,12 +371,12 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
     return CONDITION_MET if met else DONE
 
 
-def _loaded_key(options: argparse.Namespace) -> Key:
-    from memorization_index.pseudonyms import Key, check_home
+def _loaded_key(options: argparse.Namespace, progress: Progress) -> Key:
+    from memorization_index.pseudonyms import check_home, home_key
 
     path = _key_of(options) or Path()
     check_home(path, Path(options.out))
-    return Key.load_or_make(path)
+    return home_key(path, progress)
 
 
 def _since(started: float) -> float:

@@ -63,11 +63,6 @@ def score_there(
         found, files = _examined_there(entries, common, cluster, failed, training, progress)
     if not found:
         raise nothing_scored(failed)
-    if training.missing:
-        progress.warning(
-            f"{len(training.missing)} training volumes could not be had by the workers, so matches with them cannot be "
-            f"verified; name the folder that now holds the training volumes with --training-root."
-        )
     images = _Images([entries[n] for n in found], [len(pairs) for _, pairs in found.values()], plane)
     scores = judged(reference, list(found.values()), images, failed, training, progress)
     scores.inputs = files

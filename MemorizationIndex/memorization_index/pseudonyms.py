@@ -20,6 +20,7 @@ from memorization_index.cohort import Cohort
 from memorization_index.errors import MemorizationIndexError
 
 if TYPE_CHECKING:
+    from memorization_index.progress import Progress
     from memorization_index.reference import Reference
 
 _BYTES = 32
@@ -63,9 +64,13 @@ class Key:
 
     @classmethod
     def load_or_make(cls, path: Path) -> Key:
-        """Read a key, or make one where there is no file yet."""
+        """Read a key, or make one where there is no file yet, but a folder for it."""
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                raise MemorizationIndexError(
+                    f"--key {path}: does not exist, nor does its folder; expected a key, or an existing folder for a "
+                    f"new one, so check the path."
+                )
             write_private(path, f"{secrets.token_hex(_BYTES)}\n")
         return cls.load(path)
 
@@ -112,6 +117,17 @@ def write_private(path: Path, text: str) -> None:
     ) as stream:
         stream.write(text)
     os.replace(beside, path)
+
+
+def home_key(path: Path, progress: Progress) -> Key:
+    """The key in a file, made where there is none; tells where it lies, and what lies beside it."""
+    is_new = not path.exists()
+    key = Key.load_or_make(path)
+    said = "New key written to" if is_new else "Key:"
+    progress.warning(
+        f"{said} {path.absolute()}; beside it {path.name}.names.csv says which pseudonym is whose. Both stay home."
+    )
+    return key
 
 
 def check_home(key: Path, out: Path) -> None:

@@ -33,9 +33,10 @@ from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.trajectory import fitted
 from memorization_index.usercache import recall_weights
-from memorization_index.verdicts import COPIED, FLAG_P, MatchClass, Thresholds, classify, is_flagged, verdict
+from memorization_index.verdicts import COPIED, FLAG_P, VOLUME_P, MatchClass, Thresholds, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import IMAGE_PLANE, Grid, SliceStack, looks_flat, square_images
+from memorization_index.words import counted
 
 
 @dataclass(frozen=True)
@@ -195,11 +196,24 @@ def _judged(
             f"generator, and verdicts rest on verified matches alone."
         )
     pictures = draw(slices, volumes, images, pairs, reference, training)
+    if training.missing:
+        progress.warning(_what_follows(len(training.missing), reference))
     p = slices["p_value"] if generator["p_calibrated"] is not False else np.full(len(slices["p_value"]), np.nan)
     share = copied_fraction(p, slices["match_class"], slices["volume"])
     run = run_of(reference, slices, volumes, skipped, training)
     run |= {"generator": generator, "copied_fraction": asdict(share)}
     return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
+
+
+def _what_follows(missing: int, reference: Reference) -> str:
+    """What it means for the verdicts that so many training volumes could not be had."""
+    key = " and the key with --key" if "pseudonyms" in reference.manifest else ""
+    return (
+        f"In all {missing} of {counted(len(reference.volumes), 'training volume')} could not be read: slices whose "
+        f"matches are in them have no class. An image of which no slice could be compared is suspicious where its p is "
+        f"at most {VOLUME_P}, and else uncalibrated. To verify, name the folder of the training volumes with "
+        f"--training-root{key}."
+    )
 
 
 def describer_of(reference: Reference, options: Options) -> Describer:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memorization_index.bundle import LEFT_BY_SYSTEMS, SIGNATURE, sha256_of
+from memorization_index.bundle import LEFT_BY_SYSTEMS, SIGNATURE, is_reference, is_result, sha256_of
 from memorization_index.errors import MemorizationIndexError, install
 from memorization_index.provenance import timestamp
 from memorization_index.pseudonyms import write_private
@@ -41,8 +41,13 @@ def make_signing_key(path: Path) -> None:
 def sign(folder: Path, key_file: Path) -> Path:
     """Sign every file in a folder as it is now; returns the signature's file, ``signature.json`` in the folder.
 
-    Raises :class:`MemorizationIndexError` where the key is none, or lies in the folder.
+    Raises :class:`MemorizationIndexError` where the folder is neither a reference nor a result, and where the key is
+    none, or lies in the folder.
     """
+    if not (is_reference(folder) or is_result(folder)):
+        raise MemorizationIndexError(
+            f"{folder}: is neither a reference nor a result; expected a folder that 'build' or 'score' wrote."
+        )
     if key_file.resolve().is_relative_to(folder.resolve()):
         raise MemorizationIndexError(f"{key_file}: lies in {folder}, which may be given away; keep the key elsewhere.")
     key = _private_key(key_file)
@@ -103,8 +108,6 @@ def _sums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in LEFT_BY_SYSTEMS)
     names = {path.relative_to(folder).as_posix(): path for path in files}
     names.pop(SIGNATURE, None)
-    if not names:
-        raise MemorizationIndexError(f"{folder}: holds no file; expected a reference or a result, so check the path.")
     return {name: sha256_of(path) for name, path in names.items()}
 
 
@@ -121,6 +124,15 @@ def _require() -> None:
         ) from error
 
 
+def _content(path: Path, expected: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MemorizationIndexError(
+            f"{path}: cannot be read ({error.strerror}); expected {expected}, so check the path."
+        ) from error
+
+
 def _private_key(path: Path) -> Ed25519PrivateKey:
     _require()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -131,7 +143,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
             f"{path}: can be read by others; expected a key for its owner alone, so run: chmod 600 {path}"
         )
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
+        key = load_pem_private_key(_content(path, "a private key, which --make-key makes"), None)
     except (ValueError, TypeError) as error:
         raise MemorizationIndexError(
             f"{path}: is no private key ({error}); expected an unencrypted Ed25519 key in PEM; make one with "
@@ -149,7 +161,7 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
-        key = load_pem_public_key(path.read_bytes())
+        key = load_pem_public_key(_content(path, "the public key (FILE.pub) that 'sign --make-key' wrote"))
     except ValueError as error:
         raise MemorizationIndexError(f"{path}: is no public key ({error}); expected PEM, as 'sign' writes.") from error
     if not isinstance(key, Ed25519PublicKey):

@@ -419,8 +419,13 @@ def test_training_volumes_were_moved(movable: Path, command) -> None:
     run = json.loads((movable / "out" / "run.json").read_text())
     assert run["counts"]["training_volumes_missing"] >= 1
     assert run["verdicts"] == {"copy": 0, "suspicious": 0, "no evidence": 0, "uncalibrated": 1}
+    last = result.of("warning")[-1]["message"]
+    assert last.startswith(
+        f"In all {run['counts']['training_volumes_missing']} of 2 training volumes could not be read"
+    )
+    assert "else uncalibrated" in last
     result = command(*arguments, "--training-root", movable / "new")
-    assert result.of("warning") == []
+    assert ["holds a result already" in e["message"] for e in result.of("warning")] == [True]
     assert classes(movable / "out") == {"exact"}
 
 

@@ -349,6 +349,21 @@ def test_other_keys_are_refused(home: SimpleNamespace, away: Path, tmp_path: Pat
         assert home.key.read_text().strip() not in message
 
 
+def test_new_key_is_told_and_made_only_where_a_folder_is(tiny, tmp_path: Path, capsys) -> None:
+    arguments = [str(a) for a in ("build", tiny.training, "--out", tmp_path / "new" / "ref", "--power", "none")]
+    mistyped = tmp_path / "keyz" / "my.key"
+    assert main([*arguments, "--key", str(mistyped)]) == 2
+    assert f"--key {mistyped}: does not exist, nor does its folder" in capsys.readouterr().err
+    assert not mistyped.parent.exists()
+    key = tmp_path / "new" / "ref.key"
+    for said in ("New key written to", "Key:"):
+        assert main([*arguments, "--pseudonymize"]) == 0
+        assert f"{said} {key}; beside it ref.key.names.csv" in capsys.readouterr().err
+    score = ["score", str(tmp_path / "new" / "ref"), str(tiny.training), "--out", str(tmp_path / "result")]
+    assert main([*score, "--pseudonymize"]) == 0
+    assert f"New key written to {tmp_path / 'result.key'}" in capsys.readouterr().err
+
+
 def test_key_inside_of_what_leaves_is_refused(tiny, tmp_path: Path, capsys) -> None:
     for command, source in (("build", [tiny.training]), ("score", [tiny.reference, tiny.training])):
         out = tmp_path / command

@@ -263,6 +263,9 @@ def test_says_which_verdicts_rest_on_p_alone(result: SimpleNamespace) -> None:
     assert f"2 of these {judged.sum()} verdicts rest on p alone: the images come" in report(scores)
     scores.slices["match_class"][:] = "novel"
     assert "These verdicts rest on p alone: the images come closer" in report(scores)
+    scores.run["copied_fraction"] |= {"units": 10, "value": 0.4}
+    assert "none was verified, but more have p ≤ 0.01 than chance explains" in report(scores)
+    assert "those that were verified" not in report(scores)
     scores.volumes["verdict"][np.flatnonzero(judged)[1:]] = "no evidence"
     assert "This verdict rests on p alone: the image comes closer" in report(scores)
 

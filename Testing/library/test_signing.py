@@ -131,7 +131,11 @@ def test_keys_that_cannot_be_used_are_refused(signed: SimpleNamespace, tmp_path:
     (tmp_path / "none").chmod(0o600)
     (tmp_path / "open").chmod(0o644)
     inside = Path(shutil.copy2(signed.key, signed.folder / "key"))
-    cases = [(tmp_path / "none", "is no private key"), (inside, "may be given away"), (tmp_path / "gone", "gone")]
+    cases = [
+        (tmp_path / "none", "is no private key"),
+        (inside, "may be given away"),
+        (tmp_path / "gone", "cannot be read"),
+    ]
     if os.name == "posix":
         cases.append((tmp_path / "open", "chmod 600"))
     for path, said in cases:
@@ -145,4 +149,20 @@ def test_keys_that_cannot_be_used_are_refused(signed: SimpleNamespace, tmp_path:
 def test_what_is_no_folder_of_files_is_refused(signed: SimpleNamespace, tmp_path: Path, capsys) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["sign", str(tmp_path / "empty"), "--signing-key", str(signed.key)]) == WRONG_USE
-    assert "holds no file" in capsys.readouterr().err
+    assert "is neither a reference nor a result" in capsys.readouterr().err
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_signing_says_where_the_keys_are(signed: SimpleNamespace, capsys) -> None:
+    capsys.readouterr()
+    assert main(["sign", str(signed.folder), "--signing-key", str(signed.key)]) == HOLDS
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        str(p) for p in (signed.signature, signed.key, signed.public)
+    ]
+
+
+def test_missing_public_key_is_said(signed: SimpleNamespace, tmp_path: Path, capsys) -> None:
+    code, _, err = verify(capsys, signed.folder, "--public-key", tmp_path / "gone.pub")
+    assert code == WRONG_USE
+    assert "gone.pub: cannot be read (No such file or directory); expected the public key" in err

@@ -60,7 +60,8 @@ def method(run: dict[str, Any]) -> str:
         f"A slice is flagged when its class is exact, copy or altered copy, or its p ≤ {FLAG_P}.",
         f"Verdict: copy — any slice exact or copy, or p ≤ {VOLUME_P} of the image with altered copies or with half of "
         f"its slices flagged and following one training volume in order; suspicious — p ≤ {VOLUME_P}, altered copies "
-        f"or same anatomy; otherwise no evidence, or uncalibrated where that cannot be said.",
+        f"or same anatomy; otherwise no evidence, or uncalibrated where that cannot be said (too few training "
+        f"subjects, a generator that p does not fit, or training images that could not be read).",
     ]
     return "<ol>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ol>"
 
@@ -200,6 +201,12 @@ def limits(run: dict[str, Any]) -> str:
         "The same person scanned twice, or in the training set under two names, looks like a copy or nearly so.",
         "Whether an image identifies a person, and what follows from that, is not decided here.",
     ]
+    if run["calibration"]["calibrated"]:
+        items.insert(
+            2,
+            f"About {100 * VOLUME_P:.0f} % of novel images have p ≤ {VOLUME_P} by chance and are then suspicious: such "
+            f"a verdict asks for a look, no more.",
+        )
     return "<ul>" + "".join(f"<li>{text(item)}</li>" for item in items) + "</ul>"
 
 

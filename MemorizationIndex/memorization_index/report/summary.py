@@ -11,7 +11,7 @@ from memorization_index.fraction import FEWEST_VOLUMES
 from memorization_index.pictures import worst_first
 from memorization_index.report.decisions import Decision
 from memorization_index.report.markup import VERDICT_COLORS, number, table, tag, text
-from memorization_index.verdicts import FLAG_P, VERIFIED
+from memorization_index.verdicts import COPIED, FLAG_P, VERIFIED
 from memorization_index.words import plural
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def verdict_sentence(run: dict[str, Any]) -> str:
         said = f"No evidence of copying {trained} was found in {total} examined {plural('image', total)}."
     if verdicts["uncalibrated"]:
         said += f" {verdicts['uncalibrated']} could not be judged beyond verified matches (too few training subjects, "
-        said += "or training images that were not there)."
+        said += "a generator that p does not fit, or training images that could not be read)."
     return said
 
 
@@ -67,15 +67,19 @@ def rests_on_p(scores: Scores) -> str:
     )
 
 
-def copied_share(run: dict[str, Any]) -> str:
+def copied_share(scores: Scores) -> str:
     """How much of the set is copied; nothing of a few volumes, whose interval says nothing."""
-    share = run.get("copied_fraction")
+    share = scores.run.get("copied_fraction")
     if not share or share["units"] < FEWEST_VOLUMES:
         return ""
     low, value, high = (f"{100 * share[key]:.0f}" for key in ("low", "value", "high"))
+    rests = f"those that were verified, and more with p ≤ {FLAG_P} than chance explains"
+    if not np.isin(scores.slices["match_class"], COPIED).any():
+        more = "but more have" if share["value"] > 0 else "and no more have"
+        rests = f"none was verified, {more} p ≤ {FLAG_P} than chance explains"
     return (
-        f"About {value} % of the slices are copies (95 % interval {low} to {high} %): those that were verified, and "
-        f"more with p ≤ {FLAG_P} than chance explains. Copies that were not found are not in it."
+        f"About {value} % of the slices are copies (95 % interval {low} to {high} %): {rests}. Copies that were not "
+        f"found are not in it."
     )
 
 
@@ -83,7 +87,7 @@ def headline(scores: Scores) -> str:
     """The sentence, on the color of the worst verdict, and what it rests on."""
     run = scores.run
     worst = next((v for v in VERDICT_COLORS if run["verdicts"].get(v)), "no evidence")
-    basis = "".join(f"<p>{text(said)}</p>" for said in (rests_on_p(scores), copied_share(run)) if said)
+    basis = "".join(f"<p>{text(said)}</p>" for said in (rests_on_p(scores), copied_share(scores)) if said)
     return (
         f'<p class="sentence" style="border-color:{VERDICT_COLORS[worst]}">{text(verdict_sentence(run))}</p>'
         f"{basis}<p>An image that is not flagged is not proven novel; see what was measured under "
