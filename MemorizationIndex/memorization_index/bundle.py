@@ -121,8 +121,8 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
 
 
 def fingerprint_of(manifest: dict[str, Any]) -> str:
-    """SHA-256 over what a manifest says of protocol and files, without dates."""
-    core = {key: manifest[key] for key in ("schema", "protocol", "plane", "encoder", "files")}
+    """SHA-256 over all that a manifest says, the checksums of all files included, but for when it was built."""
+    core = {key: value for key, value in manifest.items() if key != "created"}
     return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
 

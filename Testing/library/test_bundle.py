@@ -16,7 +16,7 @@ import numpy as np
 import phantoms
 import pytest
 from memorization_index import MemorizationIndexError, Reference
-from memorization_index.bundle import write_manifest
+from memorization_index.bundle import fingerprint_of, write_manifest
 from memorization_index.cli import main
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
@@ -94,6 +94,32 @@ def test_two_builds_are_the_same_byte_by_byte(training: Path, reference: Path, t
     Reference.build(training, out=tmp_path / "reference")
     assert manifest_of(tmp_path / "reference")["files"] == manifest_of(reference)["files"]
     assert Reference.open(tmp_path / "reference").fingerprint == Reference.open(reference).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("counts", "subjects", 300),
+        ("calibration", "thresholds", {"copy_ncc": 0.9999}),
+        ("power", "card", "full"),
+        ("controls", "volumes", 40),
+    ],
+)
+def test_fingerprint_covers_what_the_manifest_says(tiny, tmp_path: Path, part: str, key: str, value: object) -> None:
+    """Whoever changes it can make its checksum anew; the reference is another one then."""
+    folder = Path(shutil.copytree(tiny.reference, tmp_path / "reference"))
+    manifest = manifest_of(folder)
+    manifest[part] = {**manifest.get(part, {}), key: value}
+    for name in ("manifest.json", "manifest.json.sha256"):
+        (folder / name).unlink()
+    write_manifest(folder, manifest)
+    assert manifest["files"] == manifest_of(tiny.reference)["files"]
+    assert fingerprint_of(manifest_of(folder)) != fingerprint_of(manifest_of(tiny.reference))
+
+
+def test_fingerprint_does_not_cover_the_date(tiny) -> None:
+    manifest = manifest_of(tiny.reference)
+    assert fingerprint_of({**manifest, "created": "another day"}) == fingerprint_of(manifest)
 
 
 def test_order_of_files_does_not_matter(training: Path, reference: Path, tmp_path: Path) -> None:
