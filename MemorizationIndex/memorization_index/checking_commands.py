@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memorization_index.progress import JsonProgress, Progress
 from memorization_index.words import counted
 
 if TYPE_CHECKING:
-    from memorization_index.progress import Progress
     from memorization_index.recheck import Recheck
 
 #: Exit codes: as it should be; a file was changed; a result does not hold or a signature is not the one expected.
 _HOLDS, _CHANGED, DIFFERS = 0, 2, 4
+#: So many things of a kind that do not hold are told; --json tells all.
+_TOLD = 20
 
 
 def add_verify(commands: Any) -> None:
@@ -31,6 +35,7 @@ def add_verify(commands: Any) -> None:
     verify.add_argument("--key", metavar="FILE", type=Path, help="as in score")
     verify.add_argument("--weights", metavar="FILE", type=Path, help="as in score")
     verify.add_argument("--device", default="auto", help="as in score")
+    verify.add_argument("--json", action="store_true", help="JSON lines on standard output, for programs")
     verify.set_defaults(run=_verify)
 
 
@@ -48,17 +53,18 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
 
     manifest = read_manifest(options.reference)
     if problems := check_files(options.reference, manifest):
-        _tell(problems)
+        _tell([("file", said) for said in problems], progress)
         return _CHANGED
-    print(f"{options.reference}: {len(manifest['files'])} files are as they were built; {fingerprint_of(manifest)}")
+    said = f"{options.reference}: {len(manifest['files'])} files are as they were built; {fingerprint_of(manifest)}"
+    _say(said, progress)
     folders = [options.reference] if options.result is None else [options.reference, options.result]
-    bad = [folder for folder in folders if _has_bad_signature(folder, options.public_key)]
+    bad = [folder for folder in folders if _has_bad_signature(folder, options.public_key, progress)]
     if bad:
         return DIFFERS
     return _HOLDS if options.result is None else _recheck(options, progress)
 
 
-def _has_bad_signature(folder: Path, public_key: Path | None) -> bool:
+def _has_bad_signature(folder: Path, public_key: Path | None, progress: Progress) -> bool:
     from memorization_index.bundle import SIGNATURE
 
     if public_key is None and not (folder / SIGNATURE).exists():
@@ -66,9 +72,10 @@ def _has_bad_signature(folder: Path, public_key: Path | None) -> bool:
     from memorization_index.signing import check_signature
 
     said, problems = check_signature(folder, public_key)
-    _tell(problems)
+    _tell([("signature", problem) for problem in problems], progress)
     if not problems:
-        print(said)
+        whose = "the one you gave" if public_key else "but by whom was not checked: give --public-key FILE"
+        _say(f"{said}, {whose}", progress)
     return bool(problems)
 
 
@@ -81,14 +88,45 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
     reference = Reference.open(options.reference)
     found: Recheck = recheck(reference, options.result, options.queries, options.volume, where, progress)
     progress.close()
-    _tell(found.problems)
-    largest = ", ".join(f"{column} {value:.6f}" for column, value in found.largest.items())
-    holds = "." if found.problems else " — the result holds."
-    print(
-        f"{options.result}: {counted(found.volumes, 'volume')}, {counted(found.slices, 'slice')} scored again; "
-        f"largest differences: {largest or 'none'}; {len(found.problems)} do not hold{holds}"
-    )
+    if found.unchecked:
+        progress.warning(
+            f"classes of {counted(found.unchecked, 'slice')} were not checked: the training images of the reference "
+            f"are not here; give --training-root (and the reference's --key where it is pseudonymized)."
+        )
+    _tell(found.problems, progress)
+    if isinstance(progress, JsonProgress):
+        progress.event(
+            "done",
+            command="verify",
+            holds=not found.problems,
+            problems=Counter(kind for kind, _ in found.problems),
+            volumes=found.volumes,
+            slices=found.slices,
+            unchecked=found.unchecked,
+            largest=found.largest,
+        )
+    else:
+        print(_summary(found, options.result, options.volume))
     return DIFFERS if found.problems else _HOLDS
+
+
+def _summary(found: Recheck, result: Path, volume: str | None) -> str:
+    largest = ", ".join(f"{column} {value:.6f}" for column, value in found.largest.items())
+    compared = f"{counted(found.volumes, 'volume')}, {counted(found.slices, 'slice')} scored again"
+    return f"{result}: {compared}; largest differences: {largest or 'none'}; {_conclusion(found, volume)}."
+
+
+def _conclusion(found: Recheck, volume: str | None) -> str:
+    if found.problems:
+        kinds = Counter(kind for kind, _ in found.problems)
+        count = len(found.problems)
+        by_kind = ", ".join(f"{kind} {number}" for kind, number in kinds.items())
+        return f"by kind: {by_kind}; {count} {'does' if count == 1 else 'do'} not hold"
+    what = "the result holds" if volume is None else f"volume {volume} holds"
+    if found.unchecked:
+        classes = "1 class was" if found.unchecked == 1 else f"{found.unchecked} classes were"
+        what = f"what could be checked{'' if volume is None else f' of volume {volume}'} holds; {classes} not checked"
+    return what if volume is None else f"{what} (1 of {found.whole}; its verdict is checked only with all)"
 
 
 def _sign(options: argparse.Namespace, progress: Progress) -> int:
@@ -104,6 +142,23 @@ def _sign(options: argparse.Namespace, progress: Progress) -> int:
     return _HOLDS
 
 
-def _tell(problems: list[str]) -> None:
-    for problem in problems:
-        print(problem, file=sys.stderr)
+def _say(text: str, progress: Progress) -> None:
+    if isinstance(progress, JsonProgress):
+        progress.event("checked", message=text)
+    else:
+        print(text)
+
+
+def _tell(problems: Sequence[tuple[str, str]], progress: Progress) -> None:
+    """Tell what does not hold, the first of each kind; programs are told all."""
+    kinds = dict.fromkeys(kind for kind, _ in problems)
+    for kind in kinds:
+        own = [said for one, said in problems if one == kind]
+        if isinstance(progress, JsonProgress):
+            for said in own:
+                progress.event("problem", kind=kind, message=said)
+            continue
+        for said in own[:_TOLD]:
+            print(said, file=sys.stderr)
+        if len(own) > _TOLD:
+            print(f"… and {len(own) - _TOLD} more of this kind ({kind})", file=sys.stderr)

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,54 +18,55 @@ from memorization_index._version import __version__
 from memorization_index.calibration import oni, q_values
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.limits import check_shape
+from memorization_index.record import WRITTEN, against_reference, against_tables, p_is_read
 from memorization_index.report import FILE, read_decisions, report
 from memorization_index.scores import Columns, Scores
 from memorization_index.scoring import volume_from_slices
-from memorization_index.verdicts import FLAG_P, VOLUME_P, MatchClass, Verdict, is_flagged
+from memorization_index.verdicts import FLAG_P, VOLUME_P, MatchClass, is_flagged
 
-#: Half of the last decimal that tables have.
-WRITTEN = 5e-7
+if TYPE_CHECKING:
+    from memorization_index.reference import Reference
+
 _MATCH = ("match_subject", "match_volume", "agreement", "trajectory", "match_first", "match_last")
 _PICTURE = re.compile(r"data:image/png;base64,([^\"]+)")
 
 
-def contradictions(scores: Scores, folder: Path) -> list[str]:
-    """One sentence for each part of a result that does not follow from the others."""
+def contradictions(scores: Scores, folder: Path, reference: Reference | None = None) -> list[tuple[str, str]]:
+    """For each part of a result that follows neither from the others nor from the reference: its kind, a sentence."""
+    found = []
     try:
-        return list(_contradictions(scores, folder))
+        for one in _contradictions(scores, folder, reference):
+            found.append(one)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        return [f"{folder}: its parts do not fit each other ({type(error).__name__}: {error})."]
+        found.append(("parts", f"{folder}: its parts do not fit each other ({type(error).__name__}: {error})."))
+    return found
 
 
-def _contradictions(scores: Scores, folder: Path) -> Iterator[str]:
+def _contradictions(scores: Scores, folder: Path, reference: Reference | None) -> Iterator[tuple[str, str]]:
+    yield from (("q and ONI", said) for said in _tables(scores))
+    yield from (("flag", said) for said in _flags(scores))
+    yield from (("image", said) for said in _volumes(scores))
+    yield from (("record", said) for said in against_tables(scores))
+    if reference is not None:
+        yield from (("record", said) for said in against_reference(scores, reference))
+    yield from (("report", said) for said in _report(scores, folder))
+
+
+def _tables(scores: Scores) -> Iterator[str]:
     for table, columns in (("slices.csv", scores.slices), ("volumes.csv", scores.volumes)):
         # q adds up rounded p, ONI is steepest at 0, where it follows MI one to one.
         if not _same(q_values(columns["p_value"]), columns["q_value"], WRITTEN * (1 + len(columns["q_value"]))):
             yield f"{table}: its q-values are not those of its p-values."
         if not _same(oni(columns["mi"]), columns["oni"], 2 * WRITTEN):
             yield f"{table}: its ONI are not those of its MI."
-    yield from _flags(scores)
-    yield from _volumes(scores)
-    counted = {str(v): int((scores.volumes["verdict"] == str(v)).sum()) for v in Verdict}
-    if scores.run["verdicts"] != counted:
-        yield f"run.json: counts other verdicts ({scores.run['verdicts']}) than volumes.csv has ({counted})."
-    flagged = int(scores.slices["flagged"].sum())
-    if scores.run["counts"]["flagged"] != flagged:
-        yield f"run.json: counts {scores.run['counts']['flagged']} flagged slices, slices.csv has {flagged}."
-    yield from _report(scores, folder)
 
 
 def _same(expected: NDArray[Any], recorded: NDArray[Any], allowed: float) -> bool:
     return np.allclose(expected.astype(float), recorded.astype(float), rtol=0, atol=allowed, equal_nan=True)
 
 
-def _p_is_read(scores: Scores) -> bool:
-    """Whether p decides anything: not where it was found to be wrong for the images' generator."""
-    return (scores.run.get("generator") or {}).get("p_calibrated") is not False
-
-
 def _flags(scores: Scores) -> Iterator[str]:
-    slices, read = scores.slices, _p_is_read(scores)
+    slices, read = scores.slices, p_is_read(scores)
     for i, (name, match_class, p) in enumerate(
         zip(slices["volume"], slices["match_class"], slices["p_value"], strict=True)
     ):
@@ -80,7 +81,7 @@ def _flags(scores: Scores) -> Iterator[str]:
 def _volumes(scores: Scores) -> Iterator[str]:
     """Rows of volumes that are not what their slices give."""
     volumes, names = scores.volumes, scores.slices["volume"]
-    trusted = bool(scores.run["calibration"]["calibrated"]) and _p_is_read(scores)
+    trusted = bool(scores.run["calibration"]["calibrated"]) and p_is_read(scores)
     for row, name in enumerate(volumes["volume"]):
         own = {column: values[names == name] for column, values in scores.slices.items()}
         p = float(volumes["p_value"][row]) if trusted else np.nan

@@ -9,11 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.calibration import Null
+from memorization_index.verdicts import FLAG_P, MatchClass
 
 #: Fewer volumes, or slices, that are no copies than this say nothing about a generator.
 FEWEST_VOLUMES, FEWEST_SLICES = 10, 20
 #: From this shift of the median on (in the null's standard deviations, toward the training set) p is not calibrated.
 LIMIT = 1.0
+
+
+def bulk(match_class: NDArray[Any], p: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which slices ``(n,)`` say something about a generator's novel images: not those that may be copies.
+
+    What may be a copy that verification does not confirm (p ≤ .01) says nothing about them either.
+    """
+    return np.isin(np.asarray(match_class).astype(str), (MatchClass.NOVEL, MatchClass.UNVERIFIED)) & ~(p <= FLAG_P)
 
 
 def compared(null: Null, mi: NDArray[np.float64], volumes: Sequence[str]) -> dict[str, Any]:

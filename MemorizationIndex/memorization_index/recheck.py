@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorization_index.cohort import Entry
-from memorization_index.consistency import WRITTEN, contradictions
+from memorization_index.consistency import contradictions
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import Progress
 from memorization_index.pseudonyms import Key
-from memorization_index.recognition import recognized
+from memorization_index.recognition import Given, given
+from memorization_index.record import WRITTEN
 from memorization_index.scores import Columns, Scores
 from memorization_index.scoring import Options, Query, score_queries
-from memorization_index.verdicts import VERIFIED
+from memorization_index.verdicts import VERIFIED, MatchClass
+from memorization_index.words import counted, shortened
 
 if TYPE_CHECKING:
     from memorization_index.reference import Reference
@@ -28,8 +30,8 @@ SIMILARITY, NCC, P = 1e-4, 5e-3, 5e-3
 #: MI may differ by what this much similarity makes of it, divided by the null's smallest deviation.
 _MI_SIMILARITY = 5e-4
 _MATCH = ("match_subject", "match_volume", "match_slice")
-#: What run.json has from the reference.
-_FROM_REFERENCE = ("protocol", "parameters", "encoder", "seed", "calibration", "controls", "power", "null_from")
+#: So many files of a kind are named.
+_NAMED = 5
 #: Which classes lie on both sides of a threshold of which number: on it, rounding may decide.
 _SIDES = (
     ("copy_ncc", "ncc", {"copy", "altered copy"}),
@@ -41,13 +43,23 @@ _SIDES = (
 
 @dataclass
 class Recheck:
-    """What a comparison found: one sentence for each thing that does not hold, and how much was compared."""
+    """What a comparison found: for each thing that does not hold its kind and a sentence, and how much was compared.
 
-    problems: list[str] = field(default_factory=list)
+    ``unchecked``: slices whose class could not be checked, since the training images are not here. ``whole``: how many
+    volumes the result has.
+    """
+
+    problems: list[tuple[str, str]] = field(default_factory=list)
     volumes: int = 0
     slices: int = 0
+    unchecked: int = 0
+    whole: int = 0
     #: Largest absolute difference of each compared number.
     largest: dict[str, float] = field(default_factory=dict)
+
+    def add(self, kind: str, sentence: str) -> None:
+        """Note something that does not hold."""
+        self.problems.append((kind, sentence))
 
 
 def recheck(
@@ -61,8 +73,9 @@ def recheck(
     """Compare a result with what scoring its queries again gives.
 
     ``queries`` are where the query files are now (by default where the result says, if it kept paths); they are
-    recognized by their SHA-256, whatever their names. ``volume``: compare this one alone. Similarity, MI, p, class and
-    verified matches are compared with newly computed ones; everything else must follow from what is recorded.
+    recognized by their SHA-256, whatever their names, and none that can be examined may be left out of the result.
+    ``volume``: compare this one alone. Similarity, MI, p, class and verified matches are compared with newly computed
+    ones; everything else must follow from what is recorded. Classes are not checked without the training images.
 
     Raises :class:`MemorizationIndexError` where the result was made with another reference, or cannot be read.
     """
@@ -76,23 +89,62 @@ def recheck(
     names = [str(name) for name in scores.volumes["volume"]]
     if volume is not None and volume not in names:
         raise MemorizationIndexError(f"--volume {volume}: is not in {result}; expected a name of its volumes.csv.")
-    found.problems += contradictions(scores, result)
+    found.whole = len(names)
+    found.problems += contradictions(scores, result, reference)
     wanted = names if volume is None else [volume]
-    there = recognized(scores, queries, options.key, progress)
-    entries = {name: there[name] for name in wanted if name in there}
-    found.problems += [
-        f"{name}: no file that was given has the SHA-256 that the result recorded for it."
-        for name in wanted
-        if name not in there
-    ]
+    there = given(scores, queries, options.key, progress)
+    entries = {name: there.entries[name] for name in wanted if name in there.entries}
+    for name in wanted:
+        if name not in entries:
+            found.add("file", f"{name}: no file that was given has the SHA-256 that the result recorded for it.")
+    if queries and volume is None:
+        _compare_files(scores, there, found)
+    if not scores.run["inputs"]["keyed"]:
+        _tell_renamed(scores, entries, progress)
     if entries:
         again = score_queries(reference, _read(scores, entries, progress), [], options, progress)
         if scores.run["inputs"].get("keyed") and options.key:
             _give_pseudonyms(again, Key.load(options.key))
-        _compare_runs(scores, again, found)
         for name in entries:
             _compare(reference, scores, again, name, found)
+        if _is_whole(scores, again) and not found.unchecked:
+            _compare_judgments(scores, again, found)
     return found
+
+
+def _compare_files(scores: Scores, there: Given, found: Recheck) -> None:
+    """What was given is in the result, unless it cannot be examined; so much, at least, the result may leave out."""
+    plane = str(scores.slices["plane"][0])
+    left_out = [entry.name for entry in there.others if _can_be_examined(entry, plane)]
+    if left_out:
+        some = "1 of the files given is" if len(left_out) == 1 else f"{len(left_out)} of the files given are"
+        found.add("file", f"{some} not in this result: {shortened(left_out, _NAMED)}.")
+    skipped, unusable = len(scores.run["skipped"]), there.skipped + len(there.others) - len(left_out)
+    if skipped > unusable:
+        found.add(
+            "file",
+            f"run.json: says that {counted(skipped, 'file')} could not be examined; of the files given {unusable} "
+            f"cannot.",
+        )
+
+
+def _can_be_examined(entry: Entry, plane: str) -> bool:
+    try:
+        read_slices(entry, plane)
+    except MemorizationIndexError:
+        return False
+    return True
+
+
+def _tell_renamed(scores: Scores, entries: dict[str, Entry], progress: Progress) -> None:
+    recorded: dict[str, str] = {}
+    for one in scores.inputs:
+        recorded.setdefault(one.volume, Path(one.file).name)
+    renamed = [f"{e.path.name} is {name}" for name, e in entries.items() if e.path.name != recorded[name]]
+    if renamed:
+        progress.warning(
+            f"{counted(len(renamed), 'image')} recognized by SHA-256 under another name: {shortened(renamed, _NAMED)}."
+        )
 
 
 def _read(scores: Scores, entries: dict[str, Entry], progress: Progress) -> Iterator[Query]:
@@ -116,21 +168,31 @@ def _is_whole(scores: Scores, again: Scores) -> bool:
     return len(again.volumes["volume"]) == len(scores.volumes["volume"])
 
 
-def _compare_runs(scores: Scores, again: Scores, found: Recheck) -> None:
-    found.problems += [
-        f"run.json: its {key} is not what the reference has."
-        for key in _FROM_REFERENCE
-        if scores.run.get(key) != again.run[key]
-    ]
+def _compare_judgments(scores: Scores, again: Scores, found: Recheck) -> None:
+    """What all images together decide."""
+    is_, was = (run["counts"]["training_volumes_missing"] for run in (again.run, scores.run))
+    if was and not is_:
+        found.add("record", f"run.json: counts {counted(was, 'training volume')} as missing, none is.")
     is_, was = ((run.get("generator") or {}).get("p_calibrated") for run in (again.run, scores.run))
-    if _is_whole(scores, again) and is_ != was:
-        found.problems.append(f"run.json: whether p is calibrated for the generator is {is_}, recorded {was}.")
+    if is_ != was:
+        found.add("record", f"run.json: whether p is calibrated for the generator is {is_}, recorded {was}.")
+    for name, new, old in zip(
+        scores.volumes["volume"], _verdicts_by_name(scores, again), scores.volumes["verdict"], strict=True
+    ):
+        if new != old:
+            found.add("verdict", f"{name}: verdict is {new}, recorded {old}.")
+
+
+def _verdicts_by_name(scores: Scores, again: Scores) -> list[str]:
+    """The new verdicts, in the order of the result's volumes."""
+    new = dict(zip(again.volumes["volume"], again.volumes["verdict"], strict=True))
+    return [new[name] for name in scores.volumes["volume"]]
 
 
 def _compare(reference: Reference, scores: Scores, again: Scores, name: str, found: Recheck) -> None:
     old, new = (_rows(s.slices, name) for s in (scores, again))
     if list(old["slice"]) != list(new["slice"]):
-        found.problems.append(f"{name}: has other slices ({len(new['slice'])}) than recorded ({len(old['slice'])}).")
+        found.add("slice", f"{name}: has other slices ({len(new['slice'])}) than recorded ({len(old['slice'])}).")
         return
     calibration = reference.manifest["calibration"]
     mi, p, volume_p = np.inf, P, P
@@ -147,8 +209,6 @@ def _compare(reference: Reference, scores: Scores, again: Scores, name: str, fou
         mi /= float(new["null_deviation"][0])
     for column, allowed in (("mi", mi), ("p_value", volume_p), ("null_mean", P), ("null_deviation", P)):
         _compare_numbers(name, column, old[column], new[column], allowed, found)
-    if _is_whole(scores, again) and old["verdict"][0] != new["verdict"][0]:
-        found.problems.append(f"{name}: verdict is {new['verdict'][0]}, recorded {old['verdict'][0]}.")
     found.volumes += 1
     found.slices += int((scores.slices["volume"] == name).sum())
 
@@ -161,25 +221,31 @@ def _rows(table: Columns, name: str) -> Columns:
 def _compare_numbers(where: str, column: str, old: np.ndarray, new: np.ndarray, allowed: float, found: Recheck) -> None:
     old, new = old.astype(float), new.astype(float)
     if (np.isnan(old) != np.isnan(new)).any():
-        found.problems.append(f"{where}: {column} is given where it was not recorded, or the reverse.")
+        found.add(column, f"{where}: {column} is given where it was not recorded, or the reverse.")
         return
     difference = float(np.nanmax(np.abs(old - new))) if np.isfinite(old).any() else 0.0
     found.largest[column] = max(found.largest.get(column, 0.0), difference)
     if difference > allowed + WRITTEN:
-        found.problems.append(f"{where}: {column} differs by up to {difference:.6f} (allowed {allowed:.6f}).")
+        found.add(column, f"{where}: {column} differs by up to {difference:.6f} (allowed {allowed:.6f}).")
 
 
 def _compare_classes(name: str, old: Columns, new: Columns, thresholds: dict[str, float], found: Recheck) -> None:
-    """Classes must be the same, but where the agreement lies on the threshold between the two."""
+    """Classes must be the same, but where the agreement lies on the threshold between the two.
+
+    Where only the recorded one was verified, the training images are not here: that is not checked.
+    """
     for i in np.flatnonzero(old["match_class"] != new["match_class"]):
         both = {old["match_class"][i], new["match_class"][i]}
-        if not any(
+        if new["match_class"][i] == MatchClass.UNVERIFIED:
+            found.unchecked += 1
+        elif not any(
             both <= sides and abs(float(new[column][i]) - thresholds[threshold]) <= NCC
             for threshold, column, sides in _SIDES
         ):
-            found.problems.append(
+            found.add(
+                "class",
                 f"{name}, slice {old['slice'][i]}: class is '{new['match_class'][i]}', recorded "
-                f"'{old['match_class'][i]}'."
+                f"'{old['match_class'][i]}'.",
             )
 
 
@@ -189,9 +255,7 @@ def _compare_matches(name: str, old: Columns, new: Columns, found: Recheck) -> N
     for i in np.flatnonzero(verified):
         is_, was = (tuple(str(rows[column][i]) for column in _MATCH) for rows in (new, old))
         if is_ != was:
-            found.problems.append(
-                f"{name}, slice {old['slice'][i]}: matches {' '.join(is_)}, recorded {' '.join(was)}."
-            )
+            found.add("match", f"{name}, slice {old['slice'][i]}: matches {' '.join(is_)}, recorded {' '.join(was)}.")
     for column in ("ncc", "part"):
         if verified.any():
             _compare_numbers(f"{name}, slices", column, old[column][verified], new[column][verified], NCC, found)

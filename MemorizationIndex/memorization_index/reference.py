@@ -207,7 +207,7 @@ class Reference:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the manifest (without its date), which has every file's: names this reference in every result."""
+        """SHA-256 over the manifest (without its date), which has every file's: names this reference in results."""
         return fingerprint_of(self.manifest)
 
     @property

@@ -19,30 +19,15 @@ def run_of(
     reference: Reference, slices: Columns, volumes: Columns, skipped: Sequence[Skipped], training: TrainingImages
 ) -> dict[str, Any]:
     """What ``run.json`` holds of a run, without its inputs, its generator and the seconds that it took."""
-    count = len(slices["volume"])
-    calibration = reference.manifest["calibration"]
+    count, calibration = len(slices["volume"]), reference.manifest["calibration"]
     run: dict[str, Any] = {
         "kind": "memorization-index result",
         "schema": 1,
-        "protocol": reference.manifest["protocol"],
         "version": __version__,
         "versions": versions(reference.manifest["encoder"]["name"]),
         "created": timestamp(),
         "inputs": digest_of([]),
-        "parameters": reference.manifest["parameters"],
-        "reference": {
-            "path": str(reference.folder) if reference.folder else None,
-            "fingerprint": reference.fingerprint if "files" in reference.manifest else None,
-            "counts": reference.manifest["counts"],
-            "plane": reference.plane,
-            "pseudonymized": "pseudonyms" in reference.manifest,
-        },
-        "encoder": reference.manifest["encoder"],
-        "seed": reference.manifest["seed"],
-        "calibration": calibration,
-        "controls": reference.manifest.get("controls"),
-        "power": reference.manifest.get("power"),
-        "null_from": reference.manifest.get("null_from", "training subjects left out"),
+        **from_reference(reference),
         "counts": {
             "volumes": len(volumes["volume"]),
             "slices": count,
@@ -54,11 +39,38 @@ def run_of(
         "skipped": [asdict(s) for s in skipped],
     }
     if calibration["calibrated"]:
-        run["smallest"] = {
-            "slice_p": calibration["smallest_slice_p"],
-            "volume_p": calibration["smallest_volume_p"],
-            # Benjamini–Hochberg for one lone copy among all slices of this run.
-            "slice_q_of_one_copy": min(1.0, count * calibration["smallest_slice_p"]),
-            "volume_q_of_one_copy": min(1.0, len(volumes["volume"]) * calibration["smallest_volume_p"]),
-        }
+        run["smallest"] = smallest(calibration, count, len(volumes["volume"]))
     return run
+
+
+def from_reference(reference: Reference) -> dict[str, Any]:
+    """What a run has from its reference."""
+    manifest = reference.manifest
+    return {
+        "protocol": manifest["protocol"],
+        "parameters": manifest["parameters"],
+        "reference": {
+            "path": str(reference.folder) if reference.folder else None,
+            "fingerprint": reference.fingerprint if "files" in manifest else None,
+            "counts": manifest["counts"],
+            "plane": reference.plane,
+            "pseudonymized": "pseudonyms" in manifest,
+        },
+        "encoder": manifest["encoder"],
+        "seed": manifest["seed"],
+        "calibration": manifest["calibration"],
+        "controls": manifest.get("controls"),
+        "power": manifest.get("power"),
+        "null_from": manifest.get("null_from", "training subjects left out"),
+    }
+
+
+def smallest(calibration: dict[str, Any], slices: int, volumes: int) -> dict[str, float]:
+    """The smallest p that a run of so many slices and volumes can give, and the q of one lone copy in it."""
+    return {
+        "slice_p": calibration["smallest_slice_p"],
+        "volume_p": calibration["smallest_volume_p"],
+        # Benjamini–Hochberg for one lone copy among all slices of this run.
+        "slice_q_of_one_copy": min(1.0, slices * calibration["smallest_slice_p"]),
+        "volume_q_of_one_copy": min(1.0, volumes * calibration["smallest_volume_p"]),
+    }

@@ -21,7 +21,7 @@ from memorization_index.cohort import Skipped, find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.fraction import copied_fraction
-from memorization_index.generator import compared
+from memorization_index.generator import bulk, compared
 from memorization_index.linking import links_of
 from memorization_index.pictures import Images, draw
 from memorization_index.progress import Progress
@@ -33,7 +33,7 @@ from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.trajectory import fitted
 from memorization_index.usercache import recall_weights
-from memorization_index.verdicts import COPIED, FLAG_P, VOLUME_P, MatchClass, Thresholds, classify, is_flagged, verdict
+from memorization_index.verdicts import COPIED, VOLUME_P, MatchClass, Thresholds, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
 from memorization_index.volumes import IMAGE_PLANE, Grid, SliceStack, looks_flat, square_images
 from memorization_index.words import counted
@@ -335,12 +335,10 @@ def _slice_table(
     mi, p = numbers.mi, numbers.p
     classes = [classify(pair, numbers.thresholds) for pair in pairs]
     names = np.array([q.name for q in queries for _ in q.numbers], object)
-    # What may be a copy that verification does not confirm says nothing about the generator's novel images.
-    unverified = np.array([c in (MatchClass.NOVEL, MatchClass.UNVERIFIED) for c in classes], bool)
-    bulk = unverified & ~(p <= FLAG_P)
     generator: dict[str, Any] = {"p_calibrated": None}
     if reference.null.is_calibrated:
-        generator = compared(reference.null, mi[bulk], names[bulk].tolist())
+        chosen = bulk(np.array(classes, object), p)
+        generator = compared(reference.null, mi[chosen], names[chosen].tolist())
     p_flags = p if generator["p_calibrated"] is not False else np.full(len(p), np.nan)
     # The verified candidate is the match; without verification it is the most similar training slice.
     rows = np.array([pair.row if pair else n for pair, n in zip(pairs, nearest, strict=True)], np.int64)

@@ -178,7 +178,7 @@ def verify(
             present = [
                 (int(r), candidates.all_views[v]) for r, v in zip(rows[i], views[i], strict=True) if int(r) in loaded
             ]
-            progress.advance()
+            progress.advance(bool(present))  # where nothing is there, nothing is verified
             if not present:
                 return None
             found = match(images[i].astype(np.float32), [(loaded[r], view) for r, view in present])

@@ -1,6 +1,7 @@
 """An auditor with reference, result and images gets the same numbers, and notices when they are not the same."""
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +60,9 @@ def test_result_holds_wherever_the_images_are(reference: Path, queries: Path, re
     assert code == HOLDS
     assert "3 volumes, 15 slices scored again" in out
     assert "the result holds" in out
-    assert "do not hold" not in err
+    assert "not hold" not in out + err
+    assert err.count("recognized by SHA-256 under another name") == 1
+    assert "2 images recognized by SHA-256 under another name: image.nii.gz is copy.nii.gz, image.nii.gz is new" in err
 
 
 def test_places_come_from_a_result_that_kept_them(reference: Path, queries: Path, result: Path, tmp_path, capsys):
@@ -192,6 +195,7 @@ def test_one_volume_alone(reference: Path, queries: Path, result: Path, tmp_path
     code, out, _ = verify(capsys, *arguments, "--volume", NEW)
     assert code == HOLDS
     assert "1 volume, 6 slices" in out
+    assert f"volume {NEW} holds (1 of 3; its verdict is checked only with all)" in out
     assert verify(capsys, *arguments, "--volume", COPY)[0] == DIFFERS
     code, _, err = verify(capsys, *arguments, "--volume", "other")
     assert code == WRONG_USE
@@ -205,6 +209,147 @@ def test_other_images_are_noticed(reference: Path, queries: Path, result: Path, 
     )
     assert code == DIFFERS
     assert f"{COPY}: no file that was given has the SHA-256" in err
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where no training image is."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+def test_without_training_images_the_rest_holds(reference, queries, result, elsewhere: Path, capsys, command) -> None:
+    arguments = ("verify", reference, "--result", result, "--queries", queries, "--training-root", elsewhere)
+    code, out, err = verify(capsys, *arguments[1:])
+    assert code == HOLDS
+    assert out.endswith("what could be checked holds; 15 classes were not checked.\n")
+    assert "classes of 15 slices were not checked: the training images of the reference are not here" in err
+    assert "verifying" not in err
+    assert len(err.splitlines()) < 12
+    code, out, _ = verify(capsys, *arguments[1:], "--volume", COPY)
+    assert code == HOLDS
+    assert "what could be checked of volume copy.nii.gz holds; 6 classes were not checked (1 of 3" in out
+    told = command(*arguments)
+    assert told.code == HOLDS
+    (done,) = told.of("done")
+    assert (done["holds"], done["unchecked"], done["slices"], done["problems"]) == (True, 15, 15, {})
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "said"),
+    [
+        ("slices.csv", "similarity", "0.9990", "similarity differs"),
+        ("volumes.csv", "p_value", "0.9", "p_value differs"),
+        ("volumes.csv", "verdict", "no evidence", "verdict is copy by its slices, recorded no evidence"),
+    ],
+)
+def test_without_training_images_a_forged_result_does_not_hold(
+    reference, queries: Path, result: Path, elsewhere, tmp_path: Path, capsys, table: str, column: str, value: str, said
+) -> None:
+    other = changed(result, tmp_path / "changed", table, put(column, value))
+    code, out, err = verify(capsys, reference, "--result", other, "--queries", queries, "--training-root", elsewhere)
+    assert code == DIFFERS
+    assert said in err
+    assert "not hold" in out
+
+
+def test_images_that_the_result_leaves_out_are_noticed(reference, queries: Path, tmp_path: Path, capsys) -> None:
+    """Whoever scores only what is no copy does not get away with it; what no run could examine may be left out."""
+    shutil.copytree(queries, tmp_path / "given")
+    (tmp_path / "given" / "broken.nii.gz").write_bytes(b"no image")
+    (tmp_path / "given" / "broken too.nii.gz").write_bytes(b"no image")
+    assert main(["score", str(reference), str(tmp_path / "given"), "--out", str(tmp_path / "whole")]) == 0
+    arguments = ("--queries", tmp_path / "given")
+    assert verify(capsys, reference, "--result", tmp_path / "whole", *arguments)[0] == HOLDS
+    assert main(["score", str(reference), str(queries / NEW), "--out", str(tmp_path / "part")]) == 0
+    code, out, err = verify(capsys, reference, "--result", tmp_path / "part", *arguments)
+    assert code == DIFFERS
+    assert "2 of the files given are not in this result: copy.nii.gz, series" in err
+    assert "by kind: file 1; 1 does not hold" in out
+
+
+def test_no_more_than_twenty_of_a_kind_are_told(reference, tmp_path: Path, capsys, command) -> None:
+    for i in range(3):
+        phantoms.write(tmp_path / "queries" / f"{i}.nii.gz", phantoms.anatomy(50 + i))
+    assert main(["score", str(reference), str(tmp_path / "queries"), "--out", str(tmp_path / "result")]) == 0
+
+    def flag(rows: list[dict[str, str]]) -> None:
+        for row in rows:
+            row["flagged"] = str(1 - int(row["flagged"]))
+
+    other = changed(tmp_path / "result", tmp_path / "changed", "slices.csv", flag)
+    arguments = (reference, "--result", other, "--queries", tmp_path / "queries" / "0.nii.gz", "--volume", "0.nii.gz")
+    code, out, err = verify(capsys, *arguments)
+    told = command("verify", *arguments)
+    assert code == told.code == DIFFERS
+    flags = told.of("done")[0]["problems"]["flag"]
+    assert flags > 20
+    assert err.count("against its class and p") == 20
+    assert f"… and {flags - 20} more of this kind (flag)" in err
+    assert f"flag {flags}" in out
+    assert len([e for e in told.of("problem") if e["kind"] == "flag"]) == flags
+
+
+def edited(path: str, value: object) -> Callable[[dict], None]:
+    def edit(run: dict) -> None:
+        *parents, key = path.split(".")
+        for parent in parents:
+            run = run[parent]
+        run[key] = value(run[key]) if callable(value) else value
+
+    return edit
+
+
+#: What a record says of a generator for which p is not calibrated: flags and verdicts rest on matches alone then.
+UNLIKE = {"p_calibrated": False, "shift": 2.0, "spread": 1.0, "ks": 0.5, "ks_p": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("copied_fraction.value", 0.0, "copied_fraction's value is"),
+        ("copied_fraction.high", 0.97, "copied_fraction's high is"),
+        ("reference.counts", lambda counts: {**counts, "subjects": 300}, "its reference.counts is not what"),
+        ("reference.plane", "coronal", "its reference.plane is not what"),
+        ("smallest.slice_p", 1e-6, "its smallest.slice_p is not what"),
+        ("smallest.volume_q_of_one_copy", 1e-6, "its smallest.volume_q_of_one_copy is not what"),
+        ("counts.training_volumes_missing", 3, "counts 3 training volumes as missing, none is"),
+        ("counts.skipped", 2, "counts 2 skipped files and lists 0"),
+        ("inputs.sha256", "0" * 64, "its inputs are not those of inputs.csv"),
+        (
+            "generator",
+            lambda made: {**made, **UNLIKE},
+            "generator's p_calibrated is None by the tables, recorded False",
+        ),
+    ],
+)
+def test_changed_record_is_noticed_with_a_new_report(
+    reference, queries: Path, result: Path, tmp_path: Path, capsys, path: str, value: object, said: str
+) -> None:
+    code, err = verified_after(edited(path, value), reference, queries, result, tmp_path, capsys)
+    assert code == DIFFERS
+    assert said in err
+    assert "report.html" not in err
+
+
+def test_made_up_reasons_to_skip_are_noticed(reference, queries: Path, result: Path, tmp_path: Path, capsys) -> None:
+    def edit(run: dict) -> None:
+        run["skipped"] = [{"path": "other.nii.gz", "reason": "other.nii.gz: is broken"}]
+        run["counts"]["skipped"] = 1
+
+    code, err = verified_after(edit, reference, queries, result, tmp_path, capsys)
+    assert code == DIFFERS
+    assert "run.json: says that 1 file could not be examined; of the files given 0 cannot" in err
+
+
+def verified_after(edit: Callable[[dict], None], reference, queries, result, tmp_path, capsys) -> tuple[int, str]:
+    """Exit code and errors for a result whose record was edited and whose report was then written again."""
+    other = Path(shutil.copytree(result, tmp_path / "changed"))
+    run = json.loads((other / "run.json").read_text(encoding="utf-8"))
+    edit(run)
+    (other / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    assert main(["report", str(other)]) == 0
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    return code, err
 
 
 def test_another_reference_is_refused(tiny, queries: Path, result: Path, capsys) -> None:

@@ -37,7 +37,10 @@ def test_signed_reference_is_verified_and_used(signed: SimpleNamespace, tiny, tm
     code, out, err = verify(capsys, signed.folder)
     assert (code, err) == (HOLDS, "")
     assert "signed 20" in out
-    assert verify(capsys, signed.folder, "--public-key", signed.public)[0] == HOLDS
+    assert "by whom was not checked: give --public-key" in out
+    code, out, _ = verify(capsys, signed.folder, "--public-key", signed.public)
+    assert code == HOLDS
+    assert "the one you gave" in out
     assert main(["score", str(signed.folder), str(tiny.training), "--out", str(tmp_path / "out")]) == 0
     if os.name == "posix":
         assert signed.key.stat().st_mode & 0o777 == 0o600
