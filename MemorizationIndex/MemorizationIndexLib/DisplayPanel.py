@@ -21,7 +21,7 @@ class DisplayPanel:
         self.ui, self.logic, self.run, self.parameter = ui, logic, run, None
         self._node, self._compared, self._comparing, self._steps = None, None, False, None
         self.overlay = Overlay(logic.results, onJump)
-        self._locator = Locator(self._onLocated)
+        self._locator = Locator(self._compareAnew)
         self.compare = Compare(logic.results, lambda: logic.trainingVolumes(self._locator.files))
         ui.loadMatchButton.connect("clicked()", self.onLoadMatch)
 
@@ -71,9 +71,11 @@ class DisplayPanel:
             self.run.say(str(error))
         else:
             self.run.say(_("Matched training volume: {name}").format(name=match.GetName()))
+            if self.compare.message:
+                self._compareAnew()
 
-    def _onLocated(self):
-        """Compare anew, now that it is known which file is which."""
+    def _compareAnew(self):
+        """Compare again, now that more is known of where the training volumes are."""
         self._compared = None
         self._onFree()
 
@@ -94,10 +96,11 @@ class DisplayPanel:
         self._comparing = False
 
     def _startComparing(self):
-        if self._node is None or self._node is self._compared:
+        wanted = self._node, self.parameter.trainingFolder, self.parameter.keyFile
+        if self._node is None or wanted == self._compared:
             return
         self._stopSteps()
-        self._compared = self._node
+        self._compared = wanted
         self._steps = Steps(self.compare.showing(self._node), self._onCompared)
         self._steps.start()
 

@@ -57,8 +57,20 @@ class ExaminePanel:
             parameter.weights,
             parameter.device,
             keyFile=parameter.keyFile,
-            onDone=self._onDone,
+            onDone=self._onScored,
         )
+
+    def _onScored(self):
+        """Show the result, and say what it lacks."""
+        self._onDone()
+        missing = self.logic.results.run.get("counts", {}).get("training_volumes_missing")
+        if missing:
+            text = _(
+                "Done, but {count} training volumes were not found, so matches were not verified: "
+                "name their folder under Advanced."
+            ).format(count=missing)
+            self.run.say(text)
+            self.run.log(text)
 
     def _chosen(self):
         """The chosen volume nodes, or the path of files; empty or None where nothing is chosen."""

@@ -222,7 +222,8 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
     def isPartlyBuilt(referenceFolder):
         """Whether a stopped build from files would go on."""
         folder = _chosen(referenceFolder)
-        return folder is not None and folder.with_name(f".{folder.name}.building").is_dir()
+        # What is being typed may be "/", which has no name.
+        return folder is not None and bool(folder.name) and folder.with_name(f".{folder.name}.building").is_dir()
 
     # --- The run -----------------------------------------------------------------------------------------------------
 

@@ -82,7 +82,8 @@ class TrainingVolumes:
         if not path.is_file():
             raise MemorizationIndexError(
                 _(
-                    "{name}: this training volume is neither in the scene nor at {path}; name the folder of the files."
+                    "{name}: this training volume is neither in the scene nor at {path}; name the folder "
+                    "under Advanced › Training files."
                 ).format(name=name, path=path)
             )
         return path

@@ -57,6 +57,40 @@ class RunTest(RunPanelTestCase):
         self.assertEqual(self.ui.applyButton.text, "Apply")
         self.assertTrue(self.ui.applyButton.enabled)
 
+    def test_moved_training_files_are_missed_and_found_again(self):
+        training, moved = sharedReference() / "training", sharedReference() / "moved"
+        training.rename(moved)
+        self.addCleanup(moved.rename, training)
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, addVolume(TRAINING[2], "copy"))
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        waitUntil(lambda: "neither in the scene" in self.ui.compareMessageLabel.text)
+        self.assertIn("were not found, so matches were not verified", self.ui.statusLabel.text)
+        self.assertIn("were not found, so matches were not verified", self.ui.logText.toPlainText())
+        self.assertIn("under Advanced › Training files", self.ui.compareMessageLabel.text)
+        self.ui.trainingPath.currentPath = str(moved)
+        waitUntil(lambda: not self.ui.compareMessageLabel.text)
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        slicer.app.processEvents()
+        self.assertEqual(self.ui.statusLabel.text, "Done.")
+        self.assertEqual(self.row(0), ["copy", "copy"])
+
+    def test_a_match_that_was_loaded_is_compared(self):
+        training, moved = sharedReference() / "training", sharedReference() / "moved"
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, addVolume(TRAINING[2], "copy"))
+        training.rename(moved)
+        try:
+            self.click(self.ui.applyButton)
+            self.logic.wait()
+            waitUntil(lambda: self.ui.compareMessageLabel.text)
+        finally:
+            moved.rename(training)
+        self.click(self.ui.loadMatchButton)
+        waitUntil(lambda: not self.ui.compareMessageLabel.text)
+
     def test_build_then_score(self):
         training = [addVolume(array, f"scan{i}") for i, array in enumerate(TRAINING)]
         self.ui.referencePath.currentPath = str(self.folder / "reference")
@@ -70,6 +104,12 @@ class RunTest(RunPanelTestCase):
         self.logic.wait()
         copy = slicer.util.getNode("copy")
         self.assertIs(copy.GetNodeReference("MemorizationIndexMatch"), training[1])
+
+    def test_the_root_of_the_disk_is_no_reference(self):
+        self.ui.trainingSourceSelector.setCurrentText("A folder or table on disk")
+        self.ui.referencePath.currentPath = "/"
+        self.assertIn("is not a reference", self.ui.referenceInfoLabel.text)
+        self.assertEqual(self.ui.buildButton.text, "Build")
 
     def test_an_error_is_one_line_in_the_panel(self):
         self.check(self.ui.volumeSelector, addVolume(NEW, "new"))
