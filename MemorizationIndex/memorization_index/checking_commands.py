@@ -89,6 +89,7 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
     found: Recheck = recheck(reference, options.result, options.queries, options.volume, where, progress)
     progress.close()
     if found.unchecked:
+        progress.warning(found.reason)
         progress.warning(
             f"classes of {counted(found.unchecked, 'slice')} were not checked: the training images of the reference "
             f"are not here; give --training-root (and the reference's --key where it is pseudonymized)."

@@ -45,14 +45,15 @@ _SIDES = (
 class Recheck:
     """What a comparison found: for each thing that does not hold its kind and a sentence, and how much was compared.
 
-    ``unchecked``: slices whose class could not be checked, since the training images are not here. ``whole``: how many
-    volumes the result has.
+    ``unchecked``: slices whose class could not be checked, since the training images are not here, and the first
+    ``reason``. ``whole``: how many volumes the result has.
     """
 
     problems: list[tuple[str, str]] = field(default_factory=list)
     volumes: int = 0
     slices: int = 0
     unchecked: int = 0
+    reason: str = ""
     whole: int = 0
     #: Largest absolute difference of each compared number.
     largest: dict[str, float] = field(default_factory=dict)
@@ -102,12 +103,15 @@ def recheck(
     if not scores.run["inputs"]["keyed"]:
         _tell_renamed(scores, entries, progress)
     if entries:
-        again = score_queries(reference, _read(scores, entries, progress), [], options, progress)
+        quiet = _Quiet(progress)
+        again = score_queries(reference, _read(scores, entries, progress), [], options, quiet)
         if scores.run["inputs"].get("keyed") and options.key:
             _give_pseudonyms(again, Key.load(options.key))
         for name in entries:
             _compare(reference, scores, again, name, found)
-        if _is_whole(scores, again) and not found.unchecked:
+        if found.unchecked:
+            found.reason = next(iter(quiet.warnings), "")
+        elif _is_whole(scores, again):
             _compare_judgments(scores, again, found)
     return found
 
@@ -145,6 +149,26 @@ def _tell_renamed(scores: Scores, entries: dict[str, Entry], progress: Progress)
         progress.warning(
             f"{counted(len(renamed), 'image')} recognized by SHA-256 under another name: {shortened(renamed, _NAMED)}."
         )
+
+
+class _Quiet(Progress):
+    """Passes on how far the work is, and keeps what scoring warns of: what follows for a result is said once."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress, self.warnings = progress, list[str]()
+
+    def begin(self, stage: str, total: int, unit: str) -> None:
+        self._progress.begin(stage, total, unit)
+
+    def advance(self, steps: int = 1) -> None:
+        self._progress.advance(steps)
+
+    def check(self) -> None:
+        self._progress.check()
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
 
 
 def _read(scores: Scores, entries: dict[str, Entry], progress: Progress) -> Iterator[Query]:
