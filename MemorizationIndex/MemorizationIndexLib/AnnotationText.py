@@ -1,11 +1,13 @@
 """A text of our own in a slice view. (The view's corner annotation is written anew by DataProbe at every update.)"""
 
 import math
+import textwrap
 
 import vtk
 from slicer.i18n import tr as _
 
 _SIZE = 15
+_SMALLEST = 11  # what does not fit even then is wrapped
 _MARGIN = 8
 
 
@@ -40,8 +42,13 @@ class AnnotationText:
         self.actor.GetTextProperty().SetFontSize(_SIZE)
         box = [0.0, 0.0]
         self.actor.GetSize(self._renderer, box)
-        if box[0] > width - 4 * _MARGIN:
-            self.actor.GetTextProperty().SetFontSize(max(8, int(_SIZE * (width - 4 * _MARGIN) / box[0])))
+        fits = (width - 4 * _MARGIN) / max(box[0], 1)  # so much of the widest line, at full size
+        if fits < 1:
+            self.actor.GetTextProperty().SetFontSize(max(_SMALLEST, int(_SIZE * fits)))
+        if fits < _SMALLEST / _SIZE:
+            lines = text.splitlines()
+            most = max(1, int(max(map(len, lines)) * fits * _SIZE / _SMALLEST))
+            self.actor.SetInput("\n".join(part for line in lines for part in textwrap.wrap(line, most)))
         self.actor.SetPosition(*((width / 2, height - _MARGIN) if self._atTop else (x, y)))
 
 

@@ -37,7 +37,12 @@ class MissingTest(CompareTestCase):
         self.compare()
         self.assertIn("no picture of it", self.comparing.message)
         self.assertIn(NAME, self.comparing.message)
-        self.assertEqual(self.texts(TRAINING), [self.comparing.message])
+        [shown] = self.texts(TRAINING)
+        self.assertGreater(shown.count("\n"), 0, "a long message is wrapped")
+        self.assertEqual("".join(shown.split()), "".join(self.comparing.message.split()))
+        bright = np.flatnonzero((self.picture(TRAINING)[-60:].min(axis=2) > 180).any(axis=0))
+        self.assertGreater(bright.min(), 2)
+        self.assertLess(bright.max(), self.picture(TRAINING).shape[1] - 3)
         self.comparing.mode = "difference"  # nothing to compute it from
         self.assertIsNone(self.composite(QUERY).GetForegroundVolumeID())
 
