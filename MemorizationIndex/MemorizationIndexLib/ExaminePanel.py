@@ -37,7 +37,9 @@ class ExaminePanel:
         )
         busy = self.logic.busy
         ui.applyButton.text = _("Stop") if busy else _("Apply")
-        ui.applyButton.enabled = busy or (bool(chosen) and not self.logic.installer.missing())
+        lacking = "" if busy else self.logic.installer.consentLine() or ("" if chosen else _("Choose volumes first."))
+        ui.applyButton.enabled = not lacking
+        ui.applyButton.toolTip = lacking or _("Compare the chosen volumes with the reference.")
 
     def onApply(self):
         """Start to score, or stop what is going on."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import slicer
 from memorization_index.bundle import read_manifest
+from memorization_index.calibration import MINIMUM_SUBJECTS
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.linking import linked_files
 from slicer.i18n import tr as _
@@ -206,9 +207,12 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             manifest = read_manifest(Path(folder))
         except MemorizationIndexError as error:
             return str(error)
-        return _("{encoder}, {plane}: {subjects} subjects, {volumes} volumes, {slices} slices").format(
+        text = _("{encoder}, {plane}: {subjects} subjects, {volumes} volumes, {slices} slices").format(
             encoder=manifest["encoder"]["name"], plane=manifest["plane"], **manifest["counts"]
         )
+        if manifest["counts"]["subjects"] < MINIMUM_SUBJECTS:
+            text += _("; too few subjects for p: verdicts rest on verified matches")
+        return text
 
     @classmethod
     def isReference(cls, folder):

@@ -31,12 +31,14 @@ class ReferencePanel:
         ui.referenceInfoLabel.text = self.logic.describeReference(parameter.referenceFolder)
         if self._previewOf is not None and self._previewOf != self._key():
             self._say("")
-        ready = bool(self._chosen()) and not self.logic.installer.missing()
+        lacking = self._lacking()
         building = self.run.kind == "build"
         goesOn = not fromScene and self.logic.isPartlyBuilt(parameter.referenceFolder)
         ui.buildButton.text = _("Stop") if building else _("Resume") if goesOn else _("Build")
-        ui.buildButton.enabled = building or (ready and not self.logic.busy)
-        ui.previewButton.enabled = ready and not self.logic.busy
+        ui.buildButton.enabled, ui.previewButton.enabled = building or not lacking, not lacking
+        ui.buildButton.toolTip = lacking or _(
+            "Fit a reference on the training volumes and write it into the reference folder."
+        )
 
     def onPreview(self):
         """Say what would be read."""
@@ -71,6 +73,12 @@ class ReferencePanel:
         if self.parameter.trainingSource == "scene":
             return self._training.nodes()
         return self.logic.chosen(self.parameter.trainingFiles)
+
+    def _lacking(self):
+        """Why nothing can be built now, in a sentence; empty if it can."""
+        if self.logic.busy:
+            return _("A run is going on; wait for it or stop it first.")
+        return self.logic.installer.consentLine() or ("" if self._chosen() else _("Choose training volumes first."))
 
     def _key(self):
         chosen = self._chosen()

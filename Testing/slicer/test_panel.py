@@ -21,6 +21,13 @@ class RunTest(RunPanelTestCase):
         for button in (self.ui.applyButton, self.ui.buildButton, self.ui.loadMatchButton):
             self.assertFalse(button.enabled, button.name)
         self.assertFalse(self.ui.installButton.visible)
+        self.assertEqual(self.ui.applyButton.toolTip, "Choose volumes first.")
+        self.assertEqual(self.ui.buildButton.toolTip, "Choose training volumes first.")
+        node = addVolume(NEW, "new")
+        self.check(self.ui.volumeSelector, node)
+        self.check(self.ui.trainingSelector, node)
+        self.assertIn("Compare the chosen volumes", self.ui.applyButton.toolTip)
+        self.assertIn("Fit a reference", self.ui.buildButton.toolTip)
 
     def test_score_and_load_the_match(self):
         copy, new = addVolume(TRAINING[2], "copy"), addVolume(NEW, "new")
@@ -110,6 +117,14 @@ class RunTest(RunPanelTestCase):
         self.ui.referencePath.currentPath = "/"
         self.assertIn("is not a reference", self.ui.referenceInfoLabel.text)
         self.assertEqual(self.ui.buildButton.text, "Build")
+
+    def test_too_few_subjects_for_p_are_said(self):
+        for count, few in ((4, True), (5, False)):
+            training = [addVolume(array, f"scan{i}") for i, array in enumerate(TRAINING[:count])]
+            self.logic.build(training, self.folder / str(count), subjects=[node.GetName() for node in training])
+            self.ui.referencePath.currentPath = str(self.folder / str(count))
+            self.assertIn(f"{count} subjects", self.ui.referenceInfoLabel.text)
+            self.assertEqual("too few subjects for p" in self.ui.referenceInfoLabel.text, few)
 
     def test_an_error_is_one_line_in_the_panel(self):
         self.check(self.ui.volumeSelector, addVolume(NEW, "new"))
