@@ -1,6 +1,7 @@
 """What the reader decided, kept in the scene."""
 
 import datetime
+import json
 
 import slicer
 from slicer.i18n import tr as _
@@ -9,6 +10,10 @@ from slicer.i18n import tr as _
 DECISIONS = ("copy", "not a copy", "unsure")
 COLUMNS = ("volume", "slice", "decision", "note", "time", "reader")
 _DECISION, _READER = COLUMNS.index("decision"), COLUMNS.index("reader")
+#: Attribute of the table: decisions on volumes that the present result does not have, by what tells these from others.
+KEPT_ATTRIBUTE = "MemorizationIndex.KeptDecisions"
+#: Role of the node reference from such a volume to the table; another node that gets its ID later has none.
+KEPT_ROLE = "MemorizationIndexKeptDecisions"
 
 
 class Review:
@@ -52,14 +57,40 @@ class Review:
         return sum(1 for name in scored if rows.get((name, ""), [""] * len(COLUMNS))[_DECISION]), len(scored)
 
     def keep(self, before, after):
-        """After another run, keep decisions on volumes that are the same; another of the same name begins undecided.
+        """After another run, decisions stay with volumes that are the same; another of the same name begins undecided.
 
-        Both: ``{volume name: what tells it from another}`` (see :meth:`Results.identities`).
+        Those on volumes that the run left out are put aside, and come back with the volume. Both: ``{volume name: what
+        tells it from another}`` (see :meth:`Results.identities`).
         """
-        for key in list(self._rows()):
-            if before.get(key[0]) is None or before[key[0]] != after.get(key[0]):
-                self._put(key, None)
+        if self._results.parameter.decisionTable is None:
+            return
+        aside, rows = self._aside(), []
+        for row in self._rows().values():
+            identity = before.get(row[0])
+            if identity is not None and identity == after.get(row[0]):
+                rows.append(row)
+            elif identity is not None:
+                aside.setdefault(identity, []).append(row)
+                self._mark(identity)
+        for name, identity in after.items():
+            found = aside.pop(identity, [])
+            rows += [(name, *row[1:]) for row in found if self._isMarked(identity)]
+        self._fill(rows)
+        self._table().SetAttribute(KEPT_ATTRIBUTE, json.dumps(aside))
         self._done, self._undone = [], []
+
+    def _aside(self):
+        """``{what tells a volume from another: the rows that are kept for it}``."""
+        return json.loads(self._table().GetAttribute(KEPT_ATTRIBUTE) or "{}")
+
+    def _mark(self, identity):
+        node = slicer.mrmlScene.GetNodeByID(identity)
+        if node is not None:  # not a file
+            node.SetNodeReferenceID(KEPT_ROLE, self._table().GetID())
+
+    def _isMarked(self, identity):
+        node = slicer.mrmlScene.GetNodeByID(identity)
+        return node is None or node.GetNodeReference(KEPT_ROLE) is self._table()
 
     # --- Undo --------------------------------------------------------------------------------------------------------
 
@@ -121,6 +152,16 @@ class Review:
                 number = table.AddEmptyRow()
             for column, value in enumerate(row):
                 table.SetCellText(number, column, value)
+
+    def _fill(self, rows):
+        """Make ``rows`` all that the table has."""
+        table = self._table()
+        with slicer.util.NodeModify(table):
+            table.GetTable().SetNumberOfRows(0)
+            for row in rows:
+                number = table.AddEmptyRow()
+                for column, value in enumerate(row):
+                    table.SetCellText(number, column, value)
 
     def _table(self):
         """The table of decisions, made when the first is put in."""

@@ -5,6 +5,7 @@ import re
 import unittest
 
 import slicer
+from MemorizationIndexLib.Review import KEPT_ROLE
 from panelsupport import COPY, FLAGGED, PanelTestCase, smallVolume
 
 
@@ -82,6 +83,39 @@ class DecisionTest(PanelTestCase):
         self.review.keep(before, self.logic.results.identities())
         self.assertEqual(self.review.decisionOf("first")["decision"], "copy")
         self.assertIsNone(self.review.decisionOf("third", 4), "another volume of the same name")
+
+    def scored(self, nodes, files=()):
+        """A run on ``nodes`` ends: ``{name: node}``; ``files`` have names, no nodes."""
+        before = self.logic.results.identities()
+        volumes = {name: {"path": f"/data/{name}"} for name in (*nodes, *files)}
+        self.showResult(volumes, {name: {1: {}} for name in volumes}, nodes, bool(files))
+        self.review.keep(before, self.logic.results.identities())
+        self.panel.update()
+
+    def test_decisions_come_back_with_their_volume(self):
+        self.review.decide("first", None, "copy", "ring", "Dr. M.")
+        self.review.decide("third", 4, "unsure")
+        decided = self.review.rows()
+        self.scored({}, ["other.nii"])
+        self.assertEqual((self.review.rows(), self.ui.reviewedLabel.text), ([], "0 of 1 reviewed"))
+        self.review.decide("other.nii", None, "not a copy")
+        bundle = str(self.folder / "scene.mrb")
+        self.assertTrue(slicer.util.saveScene(bundle))
+        slicer.mrmlScene.Clear(0)
+        slicer.util.loadScene(bundle)
+        self.scored({name: slicer.util.getNode(name) for name in self.nodes})
+        self.assertEqual((self.review.rows(), self.ui.reviewedLabel.text), (decided, "1 of 3 reviewed"))
+        self.scored({}, ["other.nii"])
+        self.assertEqual(self.review.decisionOf("other.nii")["decision"], "not a copy")
+
+    def test_decisions_do_not_come_back_with_another_volume(self):
+        self.review.decide("third", None, "copy")
+        self.scored({"first": self.nodes["first"]})
+        self.scored({"third": smallVolume("third", 9)})
+        self.assertEqual(self.review.rows(), [])
+        self.nodes["third"].RemoveNodeReferenceIDs(KEPT_ROLE)  # as of a node that got the ID of a deleted one
+        self.scored({"third": self.nodes["third"]})
+        self.assertEqual(self.review.rows(), [])
 
 
 class ExportTest(PanelTestCase):
