@@ -37,14 +37,13 @@ class HeatMap:
 
     def show(self, compositeNode, volumeNode):
         """Make the heat map of a volume the foreground of a view that shows the volume, where it has one."""
-        if compositeNode.GetAttribute(FOREGROUND_ATTRIBUTE):
+        node = None if compositeNode.GetAttribute(FOREGROUND_ATTRIBUTE) else self._node(volumeNode)
+        if node is None:
             self.hide(compositeNode)
             return
-        node = self._node(volumeNode)
-        if node is not None:
-            _follow(node, volumeNode)
+        _follow(node, volumeNode)
         current = compositeNode.GetForegroundVolumeID()
-        if node is None or current == node.GetID():
+        if current == node.GetID():
             return
         if compositeNode in self._layers and not self._isOurs(current):
             return  # the user chose another foreground meanwhile
@@ -137,7 +136,11 @@ class HeatMap:
         return [node, display, legend]
 
     def _remove(self, identifier):
-        nodes = self._nodes.pop(identifier)
+        nodes = self._nodes[identifier]
+        for compositeNode in list(self._layers):  # a view that still shows it would stay without a heat map
+            if nodes and compositeNode.GetForegroundVolumeID() == nodes[0].GetID():
+                self.hide(compositeNode)
+        del self._nodes[identifier]
         if identifier in self._reading:
             self._reading.pop(identifier).stop()
         volumeNode = slicer.mrmlScene.GetNodeByID(identifier)

@@ -299,6 +299,22 @@ class HeatMapTest(OverlayTestCase):
         self.overlay.enabled = False
         self.assertEqual(self.composite().GetForegroundVolumeID(), other.GetID())
 
+    def test_it_comes_back_with_its_volume(self):
+        other = addVolume(NEW, "other")
+        self.composite().SetForegroundVolumeID(other.GetID())
+        nodes = {name: addVolume(texture(0, SHAPE), name) for name in ("first", "second", "bare")}
+        agreement = {name: self.agreement() for name in ("first", "second")}
+        slices = dict.fromkeys(nodes, {k: {} for k in range(10)})
+        overlay = Overlay(showResult(self.folder / "result", nodes, slices, agreement))
+        self.addCleanup(overlay.cleanup)
+        overlay.enabled = True
+        for name in ("first", "second", "first", "bare", "second", "bare"):
+            for view in ("Red", "Green", "Yellow"):
+                self.composite(view).SetBackgroundVolumeID(nodes[name].GetID())
+            overlay.update()
+            expected = nodes[name].GetNodeReferenceID("MemorizationIndex.Agreement") or other.GetID()
+            self.assertEqual(self.composite().GetForegroundVolumeID(), expected, name)
+
     def test_a_new_result_replaces_it(self):
         self.scored(agreement={"v": self.agreement()})
         empty = np.zeros(SHAPE, np.uint8)
