@@ -24,7 +24,7 @@ class ResultsPanel:
         self.worklist = Worklist(ui.worklistTable, ui.filterEdit, ui.filterSelector, self._onChosen)
         self.plot = ScorePlot(self.jump)
         ui.plotWidget.layout().addWidget(self.plot)
-        self.review = ReviewPanel(ui, logic.review, self.update)
+        self.review = ReviewPanel(ui, logic.review, self._onDecided)
         self._navigator = Navigator(self._onMoved)
         self._name, self._rows, self._row, self._node = None, [], None, None
         ui.exportButton.connect("clicked()", self.onExport)
@@ -45,6 +45,7 @@ class ResultsPanel:
     def detach(self):
         """Let go of the scene."""
         self.parameter, self._state = None, None
+        self.run.moveOn()
         self.worklist.show([])
         self._leave()
 
@@ -74,7 +75,7 @@ class ResultsPanel:
         if numbers:
             self.jump(min(numbers) if step > 0 else max(numbers))
         else:
-            self.run.say(_("There is no further flagged slice."))
+            self.run.say(_("There is no further flagged slice."), passing=True)
 
     def onJump(self, volumeNode, number):
         """A view was asked to show a slice of a volume."""
@@ -91,9 +92,10 @@ class ResultsPanel:
     def _onExported(self, folder):
         path = folder.absolute() / "report.html"
         link = f'<a href="{path.as_uri()}">{path.name}</a>'
-        self.run.say(_("Written: {link}").format(link=link))
+        self.run.say(_("Written: {link}").format(link=link), passing=True)
 
     def _onChosen(self, name):
+        self.run.moveOn()
         self._navigator.leave()
         self._name, self._node = name, None
         self._rows = self.logic.results.sliceRows(name)
@@ -111,7 +113,12 @@ class ResultsPanel:
         row = next((row for row in self._rows if row["slice"] == number), None)
         if row is not None and row is not self._row:
             self._row = row
+            self.run.moveOn()
             self._showSlice()
+
+    def _onDecided(self):
+        self.run.moveOn()
+        self.update()
 
     def _showSlice(self):
         number = int(self._row["slice"]) if self._row else None

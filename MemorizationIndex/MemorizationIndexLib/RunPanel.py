@@ -11,15 +11,22 @@ class RunPanel:
     def __init__(self, ui, logic, onChanged):
         self.ui, self.logic, self._onChanged = ui, logic, onChanged
         self._kind, self._onEvent, self._onDone, self._stage = "", None, None, ""
+        self._passing = False
 
     @property
     def kind(self):
         """The run that is going on: ``score``, ``build``, ``preview``, ``export``, or nothing."""
         return self._kind if self.logic.busy else ""
 
-    def say(self, text):
-        """Show one line."""
+    def say(self, text, passing=False):
+        """Show one line; a ``passing`` one until the user does something else."""
         self.ui.statusLabel.text = text
+        self._passing = passing
+
+    def moveOn(self):
+        """The user did something else."""
+        if self._passing:
+            self.say("")
 
     def start(self, kind, starter, *arguments, onEvent=None, onDone=None, **options):
         """Start a run; ``onEvent(event)`` hears its events, ``onDone()`` is called when it has done its work."""

@@ -304,7 +304,7 @@ class HeatMapTest(OverlayTestCase):
         self.composite().SetForegroundVolumeID(other.GetID())
         nodes = {name: addVolume(texture(0, SHAPE), name) for name in ("first", "second", "bare")}
         agreement = {name: self.agreement() for name in ("first", "second")}
-        slices = dict.fromkeys(nodes, {k: {} for k in range(10)})
+        slices = {name: {k: {} for k in range(10)} for name in nodes}
         overlay = Overlay(showResult(self.folder / "result", nodes, slices, agreement))
         self.addCleanup(overlay.cleanup)
         overlay.enabled = True

@@ -67,6 +67,22 @@ class WorklistTest(PanelTestCase):
         self.assertIsNone(self.panel.results.node)
         self.assertIn("slice 1", self.ui.volumeLabel.text, "what was found is shown all the same")
 
+    def test_what_is_said_of_one_action_goes_with_the_next(self):
+        self.threeVolumes()
+        results = self.panel.results
+        for act in (
+            lambda: results.worklist.move(1),
+            lambda: results.review.decide("copy"),
+            lambda: results.jump(1),
+            lambda: slicer.mrmlScene.Clear(0),
+        ):
+            results.worklist.choose("third")
+            results.jump(4)
+            results.moveFlagged(1)
+            self.assertEqual(self.ui.statusLabel.text, "There is no further flagged slice.")
+            act()
+            self.assertEqual(self.ui.statusLabel.text, "")
+
     def test_the_shown_volume_is_deleted(self):
         nodes = self.threeVolumes()
         slicer.mrmlScene.RemoveNode(nodes["third"])
