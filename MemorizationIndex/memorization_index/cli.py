@@ -38,6 +38,7 @@ _NAMED, _LISTED = 5, 20
 #: Commands that keep what was finished when they are stopped.
 _RESUMED = ("build", "evaluate")
 _PLANES = ("axial", "coronal", "sagittal", "native")
+_KEY = "Key: {}; {}.names.csv beside it says which pseudonym is whose. Both stay home."
 _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
@@ -280,7 +281,7 @@ def _add_for_programs(parser: argparse.ArgumentParser) -> None:
 def _build(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.reference import Reference
 
-    started = time.monotonic()
+    started, key = time.monotonic(), _key_of(options)
     reference = Reference.build(
         options.training,
         options.out,
@@ -297,12 +298,14 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
         cache=options.cache,
         precision=options.precision,
         layer_scale=options.layer_scale,
-        key=_key_of(options),
+        key=key,
         thumbnails=options.thumbnails,
         scheduler=options.scheduler,
         progress=progress,
     )
     tell_reference(reference, options.out, "build", started, progress)
+    if key is not None and not isinstance(progress, JsonProgress):
+        print(_KEY.format(key.absolute(), key.name))
     return DONE
 
 
@@ -363,6 +366,8 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
     else:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
         print(f"{counted(scores.run['counts']['volumes'], 'volume')}: {summary}. Report: {out / 'report.html'}")
+        if key is not None:
+            print(_KEY.format(key.path.absolute(), key.path.name))
         if scores.run["copied_fraction"]["units"] >= FEWEST_VOLUMES:
             print(f"Estimated share of copied slices: {Fraction(**scores.run['copied_fraction'])} (95 % interval)")
         for text, names in met.items():

@@ -120,13 +120,11 @@ def write_private(path: Path, text: str) -> None:
 
 
 def home_key(path: Path, progress: Progress) -> Key:
-    """The key in a file, made where there is none; tells where it lies, and what lies beside it."""
+    """The key in a file, made where there is none, which is told."""
     is_new = not path.exists()
     key = Key.load_or_make(path)
-    said = "New key written to" if is_new else "Key:"
-    progress.warning(
-        f"{said} {path.absolute()}; beside it {path.name}.names.csv says which pseudonym is whose. Both stay home."
-    )
+    if is_new:
+        progress.warning(f"New key written to {path.absolute()}.")
     return key
 
 

@@ -356,12 +356,16 @@ def test_new_key_is_told_and_made_only_where_a_folder_is(tiny, tmp_path: Path, c
     assert f"--key {mistyped}: does not exist, nor does its folder" in capsys.readouterr().err
     assert not mistyped.parent.exists()
     key = tmp_path / "new" / "ref.key"
-    for said in ("New key written to", "Key:"):
+    for is_new in (True, False):
         assert main([*arguments, "--pseudonymize"]) == 0
-        assert f"{said} {key}; beside it ref.key.names.csv" in capsys.readouterr().err
+        printed = capsys.readouterr()
+        assert (f"New key written to {key}." in printed.err) == is_new
+        assert f"Key: {key}; ref.key.names.csv beside it" in printed.out
     score = ["score", str(tmp_path / "new" / "ref"), str(tiny.training), "--out", str(tmp_path / "result")]
     assert main([*score, "--pseudonymize"]) == 0
-    assert f"New key written to {tmp_path / 'result.key'}" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert f"New key written to {tmp_path / 'result.key'}." in printed.err
+    assert f"Key: {tmp_path / 'result.key'}; result.key.names.csv beside it" in printed.out
 
 
 def test_key_inside_of_what_leaves_is_refused(tiny, tmp_path: Path, capsys) -> None:
