@@ -82,7 +82,8 @@ class ResultsPanel:
         name = self.logic.results.nameOf(volumeNode)
         if name != self._name and name in self.worklist.names():
             self.worklist.choose(name)
-        self.jump(number)
+        if name == self._name:
+            self.jump(number)
 
     def onExport(self):
         """Write tables, decisions and report."""
@@ -96,6 +97,10 @@ class ResultsPanel:
 
     def _onChosen(self, name):
         self.run.moveOn()
+        self.review.onNote()  # what was typed belongs to the volume that is left
+        if name is None:
+            self._leave()
+            return
         self._navigator.leave()
         self._name, self._node = name, None
         self._rows = self.logic.results.sliceRows(name)
@@ -124,6 +129,9 @@ class ResultsPanel:
         number = int(self._row["slice"]) if self._row else None
         self.plot.draw(self._rows, number)
         self.review.show(self._name, number)
+        self.ui.chosenLabel.text = (
+            self._name if number is None else _("{volume} · slice {number}").format(volume=self._name, number=number)
+        )
         self.ui.volumeLabel.text = _describe(self._row) if self._row else self._reason()
         self._onShown(self.node, self._row)
 
@@ -132,6 +140,7 @@ class ResultsPanel:
         self._name, self._rows, self._row, self._node = None, [], None, None
         self.plot.draw([])
         self.review.show(None, None)
+        self.ui.chosenLabel.clear()
         self.ui.volumeLabel.clear()
         self._onShown(None, None)
 

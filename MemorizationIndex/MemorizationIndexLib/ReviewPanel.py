@@ -22,6 +22,8 @@ class ReviewPanel:
 
     def show(self, volume, sliceNumber):
         """Show the decisions on a volume (its name, or None) and on one of its slices (or None)."""
+        if volume != self._volume:
+            self.ui.noteEdit.clear()  # also while it is written in: it would become the next volume's
         self._volume, self._slice = volume, sliceNumber
         self.update()
 

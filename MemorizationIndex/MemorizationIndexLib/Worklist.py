@@ -20,7 +20,8 @@ _COLUMNS = (
 class Worklist:
     """A table of volumes that is sorted by a click on a header and filtered by text and kind.
 
-    ``onChosen(name)`` when the user chooses a row. Rows are dictionaries: those of the volume table with
+    ``onChosen(name)`` when a row is chosen: by the user, or in place of one that the filter hides; None where it hides
+    all. Rows are dictionaries: those of the volume table with
     ``match_class`` (the worst of its slices) and ``decision`` added.
     """
 
@@ -63,6 +64,8 @@ class Worklist:
             self._chosen = None
         self._fill()
         self._table.resizeColumnsToContents()
+        if self._chosen is not None:
+            self._chooseShown()
 
     def forget(self):
         """Choose none."""
@@ -91,7 +94,7 @@ class Worklist:
         if self._sort is not None:
             column, descending = self._sort
             rows = ordered(rows, _COLUMNS[column][0], descending)
-        self._shown, self._filling = rows, True
+        self._shown = rows
         blocked = self._table.blockSignals(True)
         self._table.setRowCount(len(rows))
         for number, row in enumerate(rows):
@@ -102,12 +105,7 @@ class Worklist:
             verdict.setForeground(qt.QBrush(qt.QColor(color)) if color else qt.QBrush(self._table.palette.text()))
             self._item(number, 0).setToolTip(row.get("reason") or row["volume"])
         self._table.blockSignals(blocked)
-        names = self.names()
-        if self._chosen in names:
-            self._table.selectRow(names.index(self._chosen))
-        else:
-            self._table.clearSelection()
-        self._filling = False
+        self._mark()
 
     def _item(self, row, column):
         """The item of a cell. (The table owns its items; PythonQt needs them held as well.)"""
@@ -134,15 +132,39 @@ class Worklist:
 
     def _onFilter(self, _value):
         self._fill()
+        self._chooseShown()
+
+    def _chooseShown(self):
+        """Choose another volume where the chosen one is not shown: the first that was scored, else the first, or none.
+
+        What is decided is decided on a volume that the list shows.
+        """
+        names = self.names()
+        if self._chosen not in names:
+            scored = [row["volume"] for row in self._shown if row["verdict"] != "skipped"]
+            self._take(next(iter(scored + names), None))
+
+    def _take(self, name):
+        if name == self._chosen:
+            return
+        self._chosen = name
+        self._mark()
+        self._onChosen(name)
+
+    def _mark(self):
+        """Mark the row of the chosen volume."""
+        self._filling, names = True, self.names()
+        if self._chosen in names:
+            self._table.selectRow(names.index(self._chosen))
+        else:
+            self._table.clearSelection()
+        self._filling = False
 
     def _onSelection(self):
         row = self._table.currentRow()
         if self._filling or not self._table.selectedItems() or not 0 <= row < len(self._shown):
             return
-        name = self._shown[row]["volume"]
-        if name != self._chosen:
-            self._chosen = name
-            self._onChosen(name)
+        self._take(self._shown[row]["volume"])
 
 
 def worst(row):

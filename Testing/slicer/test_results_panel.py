@@ -49,6 +49,27 @@ class WorklistTest(PanelTestCase):
         self.assertEqual(len(self.names()), 3)
         self.panel.results.review.decide("copy")
         self.assertEqual(self.names(), ["first", "second"], "what is decided leaves the list of what is not")
+        self.assertEqual(self.panel.results.worklist.chosen, "first", "and the next one is shown")
+
+    def test_a_filter_that_hides_the_chosen_volume_chooses_another(self):
+        self.addCleanup(self.ui.filterEdit.clear)  # the panel outlives the test
+        nodes = self.threeVolumes()
+        self.ui.noteEdit.setText("typed, not yet left")
+        self.ui.filterEdit.setText("sec")
+        self.assertIs(self.panel.results.node, nodes["second"])
+        self.assertEqual(self.ui.chosenLabel.text, "second · slice 1")
+        self.assertEqual(self.logic.review.decisionOf("third")["note"], "typed, not yet left")
+        self.assertEqual(self.ui.noteEdit.text, "")
+        self.click(self.ui.volumeCopyButton)
+        self.assertEqual(self.logic.review.decisionOf("second")["decision"], "copy")
+        self.ui.filterEdit.setText("no such volume")
+        self.assertEqual((self.panel.results.node, self.ui.chosenLabel.text), (None, ""))
+        for button in (self.ui.volumeCopyButton, self.ui.sliceCopyButton, self.ui.noteEdit):
+            self.assertFalse(button.enabled)
+        self.panel.onJump(nodes["third"], 2)
+        self.assertEqual(self.ui.chosenLabel.text, "", "a view shows a volume that the list does not")
+        self.ui.filterEdit.setText("")
+        self.assertEqual(self.ui.chosenLabel.text, "third · slice 4")
 
     def test_choosing_a_row_shows_its_volume(self):
         nodes = self.threeVolumes()
