@@ -52,7 +52,7 @@ class ResultsPanel:
     def renew(self):
         """Show a result that has just come, with its worst volume."""
         self._leave()
-        self.worklist.forget()
+        self.worklist.begin()
         self.update()
         self.worklist.move(0)
 
@@ -105,7 +105,7 @@ class ResultsPanel:
         self._name, self._node = name, None
         self._rows = self.logic.results.sliceRows(name)
         try:
-            self._node = self.logic.loadVolume(name)
+            self._node = self.logic.loadVolume(name) if self._isScored() else None
         except MemorizationIndexError as error:
             self.run.say(str(error))
         self._row = self.logic.results.worstSlice(name)
@@ -128,7 +128,7 @@ class ResultsPanel:
     def _showSlice(self):
         number = int(self._row["slice"]) if self._row else None
         self.plot.draw(self._rows, number)
-        self.review.show(self._name, number)
+        self.review.show(self._name if self._isScored() else None, number)
         self.ui.chosenLabel.text = (
             self._name if number is None else _("{volume} · slice {number}").format(volume=self._name, number=number)
         )
@@ -143,6 +143,11 @@ class ResultsPanel:
         self.ui.chosenLabel.clear()
         self.ui.volumeLabel.clear()
         self._onShown(None, None)
+
+    def _isScored(self):
+        """Whether the chosen volume was scored, not left out: of one that was, nothing is loaded, nothing decided."""
+        row = self.logic.results.row(self._name)
+        return row is not None and row["verdict"] != "skipped"
 
     def _reason(self):
         row = self.logic.results.row(self._name) if self._name else None

@@ -67,10 +67,11 @@ class Worklist:
         if self._chosen is not None:
             self._chooseShown()
 
-    def forget(self):
-        """Choose none."""
-        self._chosen = None
-        self._table.clearSelection()
+    def begin(self):
+        """Choose none, and sort worst first."""
+        self._chosen, self._sort = None, None
+        self._table.horizontalHeader().setSortIndicatorShown(False)
+        self._fill()
 
     def names(self):
         """The names of the volumes that are shown, from top to bottom."""

@@ -81,10 +81,10 @@ class PanelTestCase(SceneTestCase):
         """The first column of the worklist."""
         return [self.row(number, (0,))[0] for number in range(self.ui.worklistTable.rowCount)]
 
-    def showResult(self, volumes, slices, nodes=None, files=False):
-        """Put a result into the scene and the panel, as at the end of a run."""
+    def showResult(self, volumes, slices, nodes=None, files=False, skipped=None):
+        """Put a result into the scene and the panel, as at the end of a run; ``skipped``: ``{name: reason}``."""
         writeResult(self.folder / "scores", volumes, slices)
-        self.logic.results.show(self.folder / "scores", nodes or {}, {}, files)
+        self.logic.results.show(self.folder / "scores", nodes or {}, skipped or {}, files)
         self.panel.onScored()
 
     def threeVolumes(self):

@@ -80,6 +80,23 @@ class WorklistTest(PanelTestCase):
             composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
             self.assertEqual(composite.GetBackgroundVolumeID(), nodes["first"].GetID())
 
+    def test_a_volume_that_was_left_out(self):
+        header = self.ui.worklistTable.horizontalHeader()
+        for _click in range(2):
+            header.sectionClicked.emit(1)  # the last verdict first
+        skipped = {"a torn.nii": "a torn.nii: is no image"}
+        self.showResult({"b": {}, "c": COPY}, {"b": {1: {}}, "c": {2: FLAGGED}}, skipped=skipped)
+        self.assertEqual(self.names(), ["c", "b", "a torn.nii"], "a new result is sorted worst first")
+        self.assertEqual(self.panel.results.worklist.chosen, "c")
+        self.ui.statusLabel.clear()
+        self.ui.worklistTable.selectRow(2)
+        self.assertEqual((self.ui.statusLabel.text, self.ui.volumeLabel.text), ("", "a torn.nii: is no image"))
+        self.assertEqual(self.ui.chosenLabel.text, "a torn.nii")
+        for widget in (self.ui.volumeCopyButton, self.ui.sliceCopyButton, self.ui.noteEdit):
+            self.assertFalse(widget.enabled)
+        self.panel.results.review.decide("copy")
+        self.assertEqual(self.logic.review.rows(), [])
+
     def test_a_volume_that_was_deleted(self):
         nodes = self.threeVolumes()
         slicer.mrmlScene.RemoveNode(nodes["first"])
