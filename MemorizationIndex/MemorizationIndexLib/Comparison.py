@@ -12,6 +12,8 @@ from .LinkedViews import LinkedViews
 from .TrainingPicture import TrainingPicture
 from .WindowLevelLink import WindowLevelLink
 
+_NOTE_PLACE = 40, 90  # pixels from the lower left corner, clear of the band and of Slicer's own texts
+
 
 class Comparison:
     """A scored volume in the left one of two slice views, its training volume on the right, laid on it by the match.
@@ -27,8 +29,8 @@ class Comparison:
         self.link = Link(results, volumeNode, trainingNode, match)
         self.number, self.onSlice = None, lambda: None
         self.copy = self.intensities = self._windows = self._picture = None
-        renderer = self._views[1].renderWindow().GetRenderers().GetFirstRenderer()
-        self.text = AnnotationText(renderer)
+        left, right = (view.renderWindow().GetRenderers().GetFirstRenderer() for view in self._views)
+        self.text, self._note = AnnotationText(right), AnnotationText(left, atTop=False)
         if trainingNode is None:
             self._picture = TrainingPicture(results, self.link, reason)
         else:
@@ -71,6 +73,11 @@ class Comparison:
         """Move both views to a slice of the scored volume."""
         self.link.scored.jump(self._logics[0].GetSliceNode(), number)
 
+    def note(self, text):
+        """Say in the left view what it shows of the two volumes; nothing if empty."""
+        self._note.show(text, *_NOTE_PLACE)
+        self._views[0].scheduleRender()
+
     def needs(self, node):
         """Whether the comparison ends when this node goes."""
         own = [self.volumeNode, self.trainingNode, *(logic.GetSliceNode() for logic in self._logics)]
@@ -79,7 +86,8 @@ class Comparison:
     def cleanup(self):
         """Empty the views and remove what was made for them."""
         self._linked.cleanup()
-        self.text.show("")
+        for text in (self.text, self._note):
+            text.show("")
         for logic in self._logics:
             composite = logic.GetSliceCompositeNode()
             if composite is not None:

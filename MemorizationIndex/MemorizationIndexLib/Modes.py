@@ -14,6 +14,7 @@ from .SlicePicture import SlicePicture
 #: Names of the modes, the first one without a foreground.
 MODES = ("side by side", "blink", "checkerboard", "difference")
 _BLINK = 500  # milliseconds for each of the two pictures
+_SEEN = 0.5  # % of the window's width: what differs less is as good as the same
 _DIFFERENCE = 0.5  # of the window's width: the difference that has the strongest color
 
 
@@ -23,6 +24,7 @@ class Modes:
     def __init__(self, comparison, compositeNode):
         self._comparison, self._composite = comparison, compositeNode
         self._mode, self._picture, self._observations = MODES[0], None, Observations()
+        self._largest = 0.0  # difference within the slice that is shown
         self._timer = qt.QTimer()
         self._timer.setInterval(_BLINK)
         self._timer.connect("timeout()", self._onBlink)
@@ -53,6 +55,7 @@ class Modes:
         if self._mode == "blink":
             self._show(self._comparison.copy.node, 0.0)
             self._timer.start()
+            self._tell()
             return
         self._picture = SlicePicture(_("MemorizationIndex comparison"))
         if self._mode == "difference":
@@ -69,6 +72,7 @@ class Modes:
         if self._mode != MODES[0]:
             self._show(None, 0.0)
             self._composite.RemoveAttribute(FOREGROUND_ATTRIBUTE)
+            self._comparison.note("")
         if self._picture is not None:
             self._picture.cleanup()
             self._picture = None
@@ -81,6 +85,22 @@ class Modes:
 
     def _onBlink(self):
         self._composite.SetForegroundOpacity(1.0 - self._composite.GetForegroundOpacity())
+        self._tell()
+
+    def _tell(self):
+        """Name what is shown: of an exact copy no mode shows anything that moves or differs."""
+        if self._mode == "blink":
+            training = self._composite.GetForegroundOpacity() > 0
+            text = _("blink: training volume") if training else _("blink: scored volume")
+        elif self._mode == "checkerboard":
+            text = _("checkerboard: squares of both volumes by turns")
+        else:
+            window = abs(self._comparison.volumeNode.GetDisplayNode().GetWindow()) or 1.0
+            percent = 100 * self._largest / window
+            text = _("difference: none above {percent} % of the window").format(percent=_SEEN)
+            if percent > _SEEN:
+                text = _("difference: up to {percent:.1f} % of the window").format(percent=percent)
+        self._comparison.note(text)
 
     def _onWindow(self, display, _event):
         if self._mode == "difference":
@@ -88,6 +108,7 @@ class Modes:
             self._picture.display.SetWindowLevelMinMax(-half, half)
         else:
             self._picture.display.SetWindowLevel(display.GetWindow(), display.GetLevel())
+        self._tell()
 
     def _draw(self):
         """Compute the picture of the slice that is shown."""
@@ -104,7 +125,9 @@ class Modes:
         training = comparison.intensities.to_query(training)
         # Beyond the training volume nothing can be said: no difference, and the query itself.
         training = np.where(np.isnan(training), query, training)
+        self._largest = float(np.abs(query - training).max())
         picture = query - training if self._mode == "difference" else checkerboard(query, training)
         toWorld = slices.to_world
         toWorld[:3, 3] = slices.to_world[:3] @ [number, 0, 0, 1]
         self._picture.draw(picture, toWorld)
+        self._tell()

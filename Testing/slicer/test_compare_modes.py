@@ -4,11 +4,11 @@ import unittest
 
 import numpy as np
 import slicer
-from comparesupport import ALTERED, NAME, QUERY_SIZE, CompareTestCase, slicesOf
+from comparesupport import ALTERED, NAME, OBLIQUE, QUERY_SIZE, TRAINING_SIZE, CompareTestCase, slicesOf
 from MemorizationIndexLib import Overlay
 from MemorizationIndexLib.CompareLayout import QUERY, TRAINING
-from testsupport import waitUntil
-from viewsupport import showResult
+from testsupport import addVolume, waitUntil
+from viewsupport import SAME, showResult
 
 
 class WindowTest(CompareTestCase):
@@ -85,6 +85,33 @@ class ModeTest(CompareTestCase):
         waitUntil(lambda: seen.append(bright()) or {True, False} <= set(seen), seconds=5)
         self.comparing.mode = "side by side"
         self.assertTrue(bright())
+
+    def test_what_is_shown_is_named(self):
+        self.comparing.mode = "difference"
+        [text] = self.texts(QUERY)
+        percent = float(text.removeprefix("difference: up to ").partition(" ")[0])
+        self.assertAlmostEqual(percent, 100 * 900 / 1500, delta=10)
+        self.node.GetDisplayNode().SetWindowLevelMinMax(0, 3000)
+        self.assertIn(f"up to {percent / 2:.1f} %", self.texts(QUERY)[0])
+        self.comparing.mode = "checkerboard"
+        self.assertEqual(self.texts(QUERY), ["checkerboard: squares of both volumes by turns"])
+        self.comparing.mode = "blink"
+        for shown in ("scored", "training", "scored"):
+            waitUntil(lambda shown=shown: self.texts(QUERY) == [f"blink: {shown} volume"], seconds=5)
+            self.assertEqual(self.composite(QUERY).GetForegroundOpacity() > 0, shown == "training")
+        self.comparing.mode = "side by side"
+        self.assertEqual(self.texts(QUERY), [])
+
+    def test_an_exact_copy_does_not_differ(self):
+        copy = addVolume(slicer.util.arrayFromVolume(self.training), "exact", OBLIQUE)
+        numbers = range(TRAINING_SIZE[2])
+        rows = {n: {"match_slice": n, "match_volume": NAME} for n in numbers}
+        alignments = {"exact": dict.fromkeys(numbers, SAME)}
+        self.results = showResult(self.folder / "exact", {"exact": copy}, {"exact": rows}, None, alignments)
+        self.results.parameter.referenceFolder = self.reference
+        self.node = copy
+        self.compare().mode = "difference"
+        self.assertEqual(self.texts(QUERY), ["difference: none above 0.5 % of the window"])
 
     def test_modes_are_exclusive_and_leave_nothing(self):
         composite = self.composite(QUERY)
