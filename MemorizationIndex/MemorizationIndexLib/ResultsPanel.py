@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from .Navigator import Navigator
 from .ReviewPanel import ReviewPanel
 from .ScorePlot import ScorePlot
-from .Worklist import CLASSES, Worklist
+from .Worklist import CLASSES, Worklist, summary
 
 
 class ResultsPanel:
@@ -36,7 +36,9 @@ class ResultsPanel:
         state = [(table.GetID(), table.GetMTime(), table.GetTable().GetMTime()) if table else None for table in tables]
         if state != self._state:
             self._state = state
-            self.worklist.show(self._worklistRows())
+            rows = self._worklistRows()
+            self.worklist.show(rows)
+            self.ui.summaryLabel.text = summary(rows)
             if self.worklist.chosen != self._name:
                 self._leave()
         self.review.update()
@@ -47,6 +49,7 @@ class ResultsPanel:
         self.parameter, self._state = None, None
         self.run.moveOn()
         self.worklist.show([])
+        self.ui.summaryLabel.clear()
         self._leave()
 
     def renew(self):

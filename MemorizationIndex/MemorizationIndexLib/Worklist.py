@@ -5,11 +5,15 @@ import math
 import qt
 from slicer.i18n import tr as _
 
+from .Review import DECISIONS
+
 _VERDICTS = ("copy", "suspicious", "uncalibrated", "no evidence", "skipped")
 #: Worst first; a class that is not listed comes after these.
 CLASSES = ("exact", "copy", "altered copy", "partial copy", "same anatomy", "novel", "")
 _COLORS = {"copy": "#D55E00", "suspicious": "#E69F00"}
 _NARROWEST = 36  # pixels, of a column
+_NAME = 110  # pixels, of the first column at least
+_MARGIN = 12  # pixels, beside a text
 # Key of a row, whether it holds numbers, how they are shown.
 _COLUMNS = (
     ("volume", None), ("verdict", None), ("match_class", None), ("p_value", "{:.3g}"), ("mi", "{:.1f}"),
@@ -32,13 +36,16 @@ class Worklist:
         titles = (_("Volume"), _("Verdict"), _("Class"), _("p"), _("MI / ONI"), _("Match"), _("Flagged"))
         table.setColumnCount(len(_COLUMNS))
         table.setHorizontalHeaderLabels([*titles, _("Decision")])
-        table.horizontalHeaderItem(5).setToolTip(_("The training subject that the volume matches"))
+        table.setTextElideMode(qt.Qt.ElideMiddle)
+        for column, text in enumerate(_explanations()):
+            table.horizontalHeaderItem(column).setToolTip(text)
         table.verticalHeader().setVisible(False)
         header = table.horizontalHeader()
         header.setSectionsClickable(True)
         header.setHighlightSections(False)
+        header.setStretchLastSection(True)
+        header.moveSection(len(_COLUMNS) - 1, 1)  # beside the name, where a narrow panel shows the decision too
         header.setMinimumSectionSize(_NARROWEST)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)  # the name makes room for the decision
         header.connect("sectionClicked(int)", self._onHeader)
         self._kinds = {
             _("All volumes"): lambda row: True,
@@ -63,7 +70,7 @@ class Worklist:
         if self._chosen not in {row["volume"] for row in rows}:
             self._chosen = None
         self._fill()
-        self._table.resizeColumnsToContents()
+        self._fit()
         if self._chosen is not None:
             self._chooseShown()
 
@@ -108,6 +115,15 @@ class Worklist:
         self._table.blockSignals(blocked)
         self._mark()
 
+    def _fit(self):
+        """Make columns as wide as what they show; the name gets what is left, the decision has room for any."""
+        table, last = self._table, len(_COLUMNS) - 1
+        table.resizeColumnsToContents()
+        room = max(table.fontMetrics().horizontalAdvance(text) for text in DECISIONS) + _MARGIN
+        table.setColumnWidth(last, max(table.columnWidth(last), room))
+        others = sum(table.columnWidth(column) for column in range(1, last + 1))
+        table.setColumnWidth(0, max(_NAME, table.viewport().width - others))
+
     def _item(self, row, column):
         """The item of a cell. (The table owns its items; PythonQt needs them held as well.)"""
         item = self._table.item(row, column)
@@ -130,6 +146,7 @@ class Worklist:
         header.setSortIndicatorShown(True)
         header.setSortIndicator(column, qt.Qt.DescendingOrder if descending else qt.Qt.AscendingOrder)
         self._fill()
+        self._fit()
 
     def _onFilter(self, _value):
         self._fill()
@@ -166,6 +183,42 @@ class Worklist:
         if self._filling or not self._table.selectedItems() or not 0 <= row < len(self._shown):
             return
         self._take(self._shown[row]["volume"])
+
+
+def _explanations():
+    """What the columns mean, in a sentence each."""
+    return (
+        _("The volume, or its file."),
+        _(
+            "copy: a training scan was copied; suspicious: p at most .05, or slices that come close to one;"
+            " no evidence: neither, which does not prove that it is new; uncalibrated: no match was verified and p says"
+            " nothing here; skipped: it was not scored."
+        ),
+        _(
+            "The strongest of its slices, laid onto what they match: exact (the same pixels), copy, altered copy,"
+            " same anatomy (as a new scan of the same person), novel; empty where nothing was compared."
+        ),
+        _("How often a new person's real scan is at least this similar to the training set; not how likely it is new."),
+        _(
+            "MI: similarity in standard deviations above that of other people; ONI: the same from -1 (memorized)"
+            " through 0 (typical) to +1 (novel)."
+        ),
+        _("The training subject that the volume matches."),
+        _("How many slices are flagged, of those that were scored; of a hundred novel ones one is, by chance."),
+        _("What the reader decided on the volume."),
+    )
+
+
+def summary(rows):
+    """How many volumes have which verdict, in a line; empty where there are none."""
+    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in _VERDICTS}
+    scored, left = len(rows) - counts["skipped"], counts["skipped"]
+    text = _("{copies} of {count} are copies, {suspicious} suspicious").format(
+        copies=counts["copy"], count=scored, suspicious=counts["suspicious"]
+    )
+    if left:
+        text += _(", {count} left out").format(count=left)
+    return text if rows else ""
 
 
 def worst(row):

@@ -37,6 +37,20 @@ class WorklistTest(PanelTestCase):
         self.assertEqual(self.panel.results.worklist.chosen, "third", "the choice moves with its row")
         self.assertEqual(self.ui.worklistTable.currentRow(), 0)
 
+    def test_columns_keep_room_and_explain_themselves(self):
+        table = self.ui.worklistTable
+        self.showResult(
+            {"a long name " * 9 + ".nii": {}, "c": COPY}, {"c": {2: FLAGGED}, "a long name " * 9 + ".nii": {}}
+        )
+        for column in (1, 7):
+            table.horizontalHeader().sectionClicked.emit(column)
+            self.assertGreaterEqual(table.columnWidth(0), 110)
+            self.assertGreaterEqual(table.columnWidth(7), table.fontMetrics().horizontalAdvance("not a copy") + 8)
+        for column in range(8):
+            self.assertTrue(table.horizontalHeaderItem(column).toolTip(), column)
+        for verdict in ("copy", "suspicious", "no evidence", "uncalibrated", "skipped"):
+            self.assertIn(f"{verdict}: ", table.horizontalHeaderItem(1).toolTip())
+
     def test_filtering(self):
         self.addCleanup(self.ui.filterSelector.setCurrentIndex, 0)  # the panel outlives the test
         self.threeVolumes()
@@ -88,6 +102,7 @@ class WorklistTest(PanelTestCase):
         self.showResult({"b": {}, "c": COPY}, {"b": {1: {}}, "c": {2: FLAGGED}}, skipped=skipped)
         self.assertEqual(self.names(), ["c", "b", "a torn.nii"], "a new result is sorted worst first")
         self.assertEqual(self.panel.results.worklist.chosen, "c")
+        self.assertEqual(self.ui.summaryLabel.text, "1 of 2 are copies, 0 suspicious, 1 left out")
         self.ui.statusLabel.clear()
         self.ui.worklistTable.selectRow(2)
         self.assertEqual((self.ui.statusLabel.text, self.ui.volumeLabel.text), ("", "a torn.nii: is no image"))
