@@ -96,8 +96,11 @@ class DisplayPanel:
         self._comparing = False
 
     def _startComparing(self):
+        if self._node is None:
+            self.ui.compareMessageLabel.clear()  # it was of a volume that is gone
+            return
         wanted = self._node, self.parameter.trainingFolder, self.parameter.keyFile
-        if self._node is None or wanted == self._compared:
+        if wanted == self._compared:
             return
         self._stopSteps()
         self._compared = wanted
