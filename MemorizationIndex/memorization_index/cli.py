@@ -228,6 +228,11 @@ def _add_preview(commands: Any) -> None:
     locate.add_argument("--key", metavar="FILE", type=Path, required=True, help="the key of the reference")
     _add_for_programs(locate)
     locate.set_defaults(run=_locate)
+    unpack = commands.add_parser("unpack", help="write a volume's voxels, uncompressed, for another program")
+    unpack.add_argument("volume", metavar="FILE", type=Path)
+    unpack.add_argument("--out", metavar="FILE", type=Path, required=True, help="a new file for the voxels")
+    _add_for_programs(unpack)
+    unpack.set_defaults(run=_unpack)
     devices = commands.add_parser("devices", help="list the devices that a deep encoder can use here")
     _add_for_programs(devices)
     devices.set_defaults(run=_devices)
@@ -465,6 +470,17 @@ def _locate(options: argparse.Namespace, progress: Progress) -> int:
     else:
         for name, paths in files.items():
             print(name, *paths, sep="\t")
+    return DONE
+
+
+def _unpack(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.unpacking import unpack
+
+    found = unpack(options.volume, options.out)
+    if isinstance(progress, JsonProgress):
+        progress.event("done", command="unpack", **found)
+    else:
+        print(*(f"{name}: {value}" for name, value in found.items()), sep="\n")
     return DONE
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.dicom import dicom_shape, read_dicom
+from memorization_index.dicom import dicom_series, dicom_shape, read_dicom
 from memorization_index.durable import unchanging
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.limits import (
@@ -57,6 +57,7 @@ EMPTY_RANGE = 0.10
 #: Above a padding value, at least this fraction of the values is background.
 _BACKGROUND_FRACTION = 0.05
 Pixel = TypeVar("Pixel", bound=np.generic)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -149,18 +150,35 @@ def read_volume(path: Path | Sequence[Path]) -> Volume:
     Raises :class:`MemorizationIndexError` with one sentence that names the file, what was expected and the remedy.
     """
     files = (path,) if isinstance(path, Path) else tuple(path)
+    volume = _attempt(_read, files)
+    _check_values(files[0], volume)
+    return volume
+
+
+def stored_image(path: Path) -> Any:
+    """The SimpleITK image (2-D or 3-D) of a volume file, or of a DICOM file's series, with voxels as they are stored.
+
+    Raises :class:`MemorizationIndexError` as :func:`read_volume` does.
+    """
+    files: Sequence[Path] = (path,)
+    if not path.name.lower().endswith(VOLUME_SUFFIXES):
+        beside = sorted(other for other in path.parent.iterdir() if other.is_file())
+        files = next((series for series in dicom_series(beside) if path in series), files)
+    return _attempt(lambda files: _squeezed(_stored(files)[0], files[0]), files)
+
+
+def _attempt(read: Callable[[Sequence[Path]], Result], files: Sequence[Path]) -> Result:
+    """What a reader gives; any exception of its own becomes one sentence."""
     first = files[0]
     try:
         if first.stat().st_size == 0:
             raise MemorizationIndexError(f"{first}: is empty; expected an image, so copy or export it again.")
         with unchanging(files):
-            volume = _read(files)
+            return read(files)
     except MemorizationIndexError:
         raise
     except Exception as error:  # every reader has its own exceptions; the user needs one sentence
         raise unreadable(first, _reason(error)) from error
-    _check_values(first, volume)
-    return volume
 
 
 def _check_values(path: Path, volume: Volume) -> None:
@@ -200,13 +218,15 @@ def looks_flat(files: Sequence[Path]) -> bool:
     if len(files) > 1:
         return False
     try:
-        shape = _shape(path, name)
+        shape = stored_shape(path)
     except (OSError, MemorizationIndexError):
         return False
     return shape is not None and sum(side != 1 for side in shape) <= 2
 
 
-def _shape(path: Path, name: str) -> tuple[int, ...] | None:
+def stored_shape(path: Path) -> tuple[int, ...] | None:
+    """Voxels along the axes of one file, by its header alone; None where it is no volume (of a picture always)."""
+    name = path.name.lower()
     if name.endswith(".npy"):
         return npy_header(path).shape
     if name.endswith((".nrrd", ".nhdr")):
@@ -224,10 +244,14 @@ def _read(files: Sequence[Path]) -> Volume:
         return _read_npy(path)
     if name.endswith(IMAGE_SUFFIXES):
         return _read_picture(path)
-    if name.endswith(VOLUME_SUFFIXES):
-        return _from_itk(_itk_image(path, name), path)
-    image, subject = read_dicom(files)
+    image, subject = _stored(files)
     return replace(_from_itk(image, path), subject=subject)
+
+
+def _stored(files: Sequence[Path]) -> tuple[Any, str | None]:
+    """The SimpleITK image of a volume file or a DICOM series, and the latter's PatientID."""
+    path, name = files[0], files[0].name.lower()
+    return (_itk_image(path, name), None) if name.endswith(VOLUME_SUFFIXES) else read_dicom(files)
 
 
 def _itk_image(path: Path, name: str) -> Any:
@@ -255,11 +279,7 @@ def _from_itk(image: Any, path: Path) -> Volume:
     """Reorient a SimpleITK image to LPS and take its voxels; squeezes singleton axes beyond the third."""
     import SimpleITK as sitk
 
-    check_dimension(path, image.GetSize())
-    check_spacing(path, image.GetSpacing()[:3])
-    check_direction(path, image.GetDirection())
-    while image.GetDimension() > 3:
-        image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
+    image = _squeezed(image, path)
     grid = Grid.of(image)
     if image.GetDimension() == 2:
         x, y = image.GetSpacing()
@@ -269,6 +289,16 @@ def _from_itk(image: Any, path: Path) -> Volume:
     image = sitk.DICOMOrient(image, "LPS")
     x, y, z = image.GetSpacing()
     return Volume(_floats(sitk.GetArrayFromImage(image)), (z, y, x), is_image=False, grid=grid)
+
+
+def _squeezed(image: Any, path: Path) -> Any:
+    """The image without the singleton axes beyond the third, after checks of its geometry."""
+    check_dimension(path, image.GetSize())
+    check_spacing(path, image.GetSpacing()[:3])
+    check_direction(path, image.GetDirection())
+    while image.GetDimension() > 3:
+        image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
+    return image
 
 
 def _flat_image(image: Any) -> Volume:
