@@ -17,14 +17,14 @@ class DisplayCopy:
         self.node = temporaryNode("vtkMRMLScalarVolumeNode", name)
         self.transform = temporaryNode("vtkMRMLLinearTransformNode", name)
         self.node.SetIJKToRASMatrix(worldMatrix(volumeNode, volumeNode.GetName()))
-        self.node.SetAndObserveImageData(volumeNode.GetImageData())
         self.node.SetAndObserveTransformNodeID(self.transform.GetID())
         self.node.CreateDefaultDisplayNodes()
         self.display = self.node.GetDisplayNode()
         own = volumeNode.GetDisplayNode()
         if own is not None:
-            self.display.SetAutoWindowLevel(False)
+            self.display.SetAutoWindowLevel(False)  # before there are voxels, of which it would look at every one
             self.display.SetWindowLevel(own.GetWindow(), own.GetLevel())
+        self.node.SetAndObserveImageData(volumeNode.GetImageData())
         hide(self.display)
 
     def place(self, toVolume):

@@ -9,6 +9,7 @@ from .Compare import Compare
 from .Locator import Locator
 from .Overlay import Overlay
 from .Steps import Steps
+from .VolumeLoader import Pending, VolumeLoader
 
 
 class DisplayPanel:
@@ -20,15 +21,17 @@ class DisplayPanel:
     def __init__(self, ui, logic, run, onJump):
         self.ui, self.logic, self.run, self.parameter = ui, logic, run, None
         self._node, self._compared, self._comparing, self._steps = None, None, False, None
+        self._matching = False  # whether the user asked for the volume itself
         self.overlay = Overlay(logic.results, onJump)
-        self._locator = Locator(self._compareAnew)
-        self.compare = Compare(logic.results, lambda: logic.trainingVolumes(self._locator.files))
+        self._locator, self._loader = Locator(self._onFound), VolumeLoader(self._onFound)
+        self.compare = Compare(logic.results, lambda: logic.trainingVolumes(self._locator.files, self._loader.load))
         ui.loadMatchButton.connect("clicked()", self.onLoadMatch)
 
     def show(self, volumeNode, _row):
         """Another volume or slice is looked at; another volume's match is shown when the application is free."""
         if volumeNode is not self._node:
-            self._node = volumeNode
+            self._node, self._matching = volumeNode, False
+            self._loader.stop()
             self.overlay.update()
             qt.QTimer.singleShot(1, self._onFree)  # not 0: what waits, such as drawing, comes first
         elif self.parameter is not None:
@@ -49,6 +52,7 @@ class DisplayPanel:
         """Let go of the scene."""
         self.parameter, self._compared = None, None
         self._stopSteps()
+        self._loader.stop()
         self._locator.stop()
         self.compare.cleanup()
         self.overlay.cleanup()
@@ -65,8 +69,13 @@ class DisplayPanel:
 
     def onLoadMatch(self):
         """Load the matched training volume."""
+        self._matching = False
         try:
-            match = self.logic.loadMatch(self._node, self.parameter.trainingFolder, self._locator.files)
+            folder = self.parameter.trainingFolder
+            match = self.logic.loadMatch(self._node, folder, self._locator.files, self._loader.load)
+        except Pending as pending:
+            self._matching = True
+            self.run.say(str(pending), passing=True)
         except MemorizationIndexError as error:
             self.run.say(str(error))
         else:
@@ -74,8 +83,14 @@ class DisplayPanel:
             if self.compare.message:
                 self._compareAnew()
 
+    def _onFound(self):
+        """The training volume that was looked for or loaded is there, or why it is not."""
+        if self._matching:
+            self.onLoadMatch()
+        self._compareAnew()
+
     def _compareAnew(self):
-        """Compare again, now that more is known of where the training volumes are."""
+        """Compare again, now that more is known of the training volume."""
         self._compared = None
         self._onFree()
 
@@ -86,6 +101,8 @@ class DisplayPanel:
         if self._compared is not None and self._steps is None and not self.compare.active:
             self._compared, self.parameter.compare = None, "off"  # the user chose another layout
         elif mode == "off":
+            if self._compared is not None:
+                self._loader.stop()
             self._compared = None
             self._stopSteps()
             self.compare.leave()

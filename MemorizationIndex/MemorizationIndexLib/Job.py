@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+from typing import ClassVar
 
 import qt
 import slicer
@@ -20,6 +21,9 @@ class Job:
     ``onEvent(event)`` gets every JSON object that the worker prints; ``onFinished(outcome, message)`` is called once,
     with ``done``, ``stopped`` or ``failed`` and, for the last, one sentence that says why.
     """
+
+    # Those asked to end, which nobody else may keep: the process would go with its QProcess.
+    _ending: ClassVar[set] = set()
 
     def __init__(self, onEvent, onFinished, stopTimeout=3000):
         self._onEvent, self._onFinished, self._stopTimeout = onEvent, onFinished, stopTimeout
@@ -44,6 +48,7 @@ class Job:
         if self.finished or self._stopping:
             return
         self._stopping = True
+        self._ending.add(self)
         self.process.closeWriteChannel()
         qt.QTimer.singleShot(self._stopTimeout, self._kill)
 
@@ -110,4 +115,5 @@ class Job:
     def _finish(self, outcome, message):
         if not self.finished:
             self.finished = True
+            self._ending.discard(self)
             self._onFinished(outcome, message)

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from .Job import Job
 from .Run import workerCommand
+from .VolumeLoader import Pending
 
 
 class Locator:
@@ -19,15 +20,15 @@ class Locator:
         self._files, self._problem = None, ""
 
     def files(self, reference, folder, key):
-        """``{volume name: files}``; raises ``MemorizationIndexError`` while, or where, there are none."""
+        """``{volume name: files}``; raises ``Pending`` while they are looked for."""
         place = tuple(str(path) for path in (reference, folder, key))
         if place != self._place:
             self._start(place)
         if self._files is not None:
             return self._files
-        raise MemorizationIndexError(
-            self._problem or _("The training volume is being looked for; it is shown when it is found.")
-        )
+        if self._problem:
+            raise MemorizationIndexError(self._problem)
+        raise Pending(_("The training volume is being looked for; it is shown when it is found."))
 
     def stop(self):
         """Look no further, and forget what was found."""

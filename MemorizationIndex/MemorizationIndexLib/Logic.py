@@ -18,6 +18,7 @@ from .Review import Review
 from .Run import MODULE_FOLDER, Run
 from .ScenePreview import ScenePreview, patientOf
 from .TrainingVolumes import TrainingVolumes
+from .VolumeLoader import loadFile
 from .VolumeWriter import VolumeWriter
 
 
@@ -103,12 +104,12 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
 
     # --- What a result leads to --------------------------------------------------------------------------------------
 
-    def loadVolume(self, name):
-        """The node of the scored volume called ``name``; loaded from its file where a file was scored."""
+    def loadVolume(self, name, load=loadFile):
+        """The node of the scored volume called ``name``; ``load(path, name)`` gives it where a file was scored."""
         node = self.results.volumes().get(name)
         row = self.results.row(name)
         if node is None and row and row.get("path"):
-            node = _load(Path(row["path"]), name)
+            node = load(Path(row["path"]), name)
             self.results.adopt(name, node)
         if node is None:
             raise MemorizationIndexError(
@@ -116,19 +117,19 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             )
         return node
 
-    def trainingVolumes(self, locate=linked_files):
-        """The training volumes of the chosen reference; ``locate`` finds the files of a pseudonymized one."""
+    def trainingVolumes(self, locate=linked_files, load=loadFile):
+        """The training volumes of the chosen reference; for ``locate`` and ``load`` see :class:`TrainingVolumes`."""
         parameter = self.getParameterNode()
-        return TrainingVolumes(parameter.referenceFolder, _chosen(parameter.keyFile), locate)
+        return TrainingVolumes(parameter.referenceFolder, _chosen(parameter.keyFile), locate, load)
 
-    def loadMatch(self, volumeNode, trainingFolder=None, locate=linked_files):
+    def loadMatch(self, volumeNode, trainingFolder=None, locate=linked_files, load=loadFile):
         """Load the training volume that ``volumeNode`` matches, refer to it, and return its node."""
         name = volumeNode.GetAttribute("MemorizationIndex.MatchVolume")
         if not name:
             raise MemorizationIndexError(
                 _("{name}: has no matched training volume; score it first.").format(name=volumeNode.GetName())
             )
-        node = self.trainingVolumes(locate).load(name, _chosen(trainingFolder))
+        node = self.trainingVolumes(locate, load).load(name, _chosen(trainingFolder))
         self.results.link({name: node})
         return node
 
@@ -329,13 +330,3 @@ def _oneAfterAnother(first, second):
 def _present(nodes):
     """The nodes of ``{name: node}`` that are still in the scene."""
     return [node for node in nodes.values() if slicer.mrmlScene.IsNodePresent(node)]
-
-
-def _load(path, name):
-    """Load a volume file without showing it."""
-    try:
-        return slicer.util.loadVolume(str(path), {"name": name, "show": False})
-    except RuntimeError as error:
-        raise MemorizationIndexError(
-            _("{path}: Slicer cannot read this volume; check that the file is still there.").format(path=path)
-        ) from error

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from .Navigator import Navigator
 from .ReviewPanel import ReviewPanel
 from .ScorePlot import ScorePlot
+from .VolumeLoader import VolumeLoader
 from .Worklist import CLASSES, Worklist, summary
 
 
@@ -25,7 +26,7 @@ class ResultsPanel:
         self.plot = ScorePlot(self.jump)
         ui.plotWidget.layout().addWidget(self.plot)
         self.review = ReviewPanel(ui, logic.review, self._onDecided)
-        self._navigator = Navigator(self._onMoved)
+        self._navigator, self._loader = Navigator(self._onMoved), VolumeLoader(self._onLoaded)
         self._name, self._rows, self._row, self._node = None, [], None, None
         ui.exportButton.connect("clicked()", self.onExport)
 
@@ -105,17 +106,26 @@ class ResultsPanel:
             self._leave()
             return
         self._navigator.leave()
+        self._loader.stop()
         self._name, self._node = name, None
-        self._rows = self.logic.results.sliceRows(name)
+        self._rows, self._row = self.logic.results.sliceRows(name), self.logic.results.worstSlice(name)
+        self._load()
+
+    def _load(self):
+        """Show the volume that is looked at, once it is there."""
         try:
-            self._node = self.logic.loadVolume(name) if self._isScored() else None
+            self._node = self.logic.loadVolume(self._name, self._loader.load) if self._isScored() else None
         except MemorizationIndexError as error:
-            self.run.say(str(error))
-        self._row = self.logic.results.worstSlice(name)
+            self.run.say(str(error), passing=True)
         if self._node is not None and self._row is not None:
             self._navigator.show(self._node, self._rows)
             self._navigator.jump(int(self._row["slice"]))
         self._showSlice()
+
+    def _onLoaded(self):
+        """The volume that was loaded is there, or why it is not."""
+        self.run.moveOn()
+        self._load()
 
     def _onMoved(self, number):
         row = next((row for row in self._rows if row["slice"] == number), None)
@@ -140,6 +150,7 @@ class ResultsPanel:
 
     def _leave(self):
         self._navigator.leave()
+        self._loader.stop()
         self._name, self._rows, self._row, self._node = None, [], None, None
         self.plot.draw([])
         self.review.show(None, None)

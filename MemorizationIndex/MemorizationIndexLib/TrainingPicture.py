@@ -36,15 +36,16 @@ class TrainingPicture:
         self._drawing.draw(picture, square @ pixels)
 
     def describe(self, number):
-        """What is seen, or what is missing."""
+        """Why the volume is not seen, and what is."""
         if number in self._pictures:
-            return _("{volume}: not at hand; a small picture of its slice {number} is shown.").format(
-                volume=self._link.matchName, number=self._link.matchedSlice(number)
+            matched = self._link.matchedSlice(number)
+            return _("{reason} A small picture of its slice {number} is shown.").format(
+                reason=self._reason, number=matched
             )
         if self._pictures:
             shown = ", ".join(str(one) for one in sorted(self._pictures)[:5])
-            return _("{volume}: not at hand; there are pictures for slices {numbers} only.").format(
-                volume=self._link.matchName, numbers=shown
+            return _("{reason} There are small pictures of it for slices {numbers} only.").format(
+                reason=self._reason, numbers=shown
             )
         return _("{reason} There is no picture of it.").format(reason=self._reason)
 

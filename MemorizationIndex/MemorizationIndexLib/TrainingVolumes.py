@@ -10,6 +10,8 @@ from memorization_index.linking import linked_files
 from memorization_index.verification import below
 from slicer.i18n import tr as _
 
+from .VolumeLoader import loadFile
+
 _NAME, _REFERENCE = "MemorizationIndex.TrainingVolume", "MemorizationIndex.TrainingReference"
 
 
@@ -19,12 +21,12 @@ class TrainingVolumes:
     A node is marked with the name that the volume has in the reference and the reference's fingerprint (SHA-256 of its
     manifest), so that it is used for that reference and no other. ``keyFile`` is the key of a pseudonymized reference,
     if it is not the file beside the reference that ``build --pseudonymize`` writes; ``locate(reference, folder, key)``
-    gives the files of such a reference.
+    gives the files of such a reference, ``load(path, name)`` the node of a file.
     """
 
-    def __init__(self, referenceFolder, keyFile=None, locate=linked_files):
+    def __init__(self, referenceFolder, keyFile=None, locate=linked_files, load=loadFile):
         self.folder = Path(referenceFolder)
-        self._keyFile, self._locate = keyFile, locate
+        self._keyFile, self._locate, self._load = keyFile, locate, load
 
     @property
     def key(self):
@@ -51,13 +53,7 @@ class TrainingVolumes:
         """
         node = self.inScene().get(name)
         if node is None:
-            path = self._path(name, trainingFolder)
-            try:
-                node = slicer.util.loadVolume(str(path), {"name": name, "show": False})
-            except RuntimeError as error:
-                raise MemorizationIndexError(
-                    _("{path}: Slicer cannot read this training volume; convert it to NIfTI or NRRD.").format(path=path)
-                ) from error
+            node = self._load(self._path(name, trainingFolder), name)
             self.mark({name: node})
         return node
 
@@ -110,4 +106,4 @@ class TrainingVolumes:
                     name=name, folder=trainingFolder
                 )
             )
-        return files[0]
+        return Path(files[0])

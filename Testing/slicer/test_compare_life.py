@@ -57,7 +57,7 @@ class MissingTest(CompareTestCase):
         slicer.mrmlScene.RemoveNode(self.training)
         self.compare()
         self.toSlice(5)
-        self.assertIn("a small picture of its slice 7 is shown", self.comparing.message)
+        self.assertIn("A small picture of its slice 7 is shown", self.comparing.message)
         left, right = (self.picture(name)[60:-60, 60:-60].mean(axis=2).ravel() for name in (QUERY, TRAINING))
         self.assertGreater(np.corrcoef(left, right)[0, 1], 0.9, "mirrored as the match is")
 

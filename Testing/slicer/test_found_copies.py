@@ -195,7 +195,7 @@ class ReopenedTest(ViewTestCase):
         comparing = Compare(logic.results, logic.trainingVolumes)
         self.addCleanup(comparing.cleanup)
         comparing.show(node)
-        self.assertIn("a small picture of its slice", comparing.message)
+        self.assertIn("A small picture of its slice", comparing.message)
         self.assertIn("training2 slice", self.texts(QUERY)[0])
         self.assertGreater(np.ptp(self.colorAt(self.middle(), QUERY)), 40, "the heat map")
         left, right = self.plain(QUERY), self.plain(TRAINING)

@@ -245,6 +245,51 @@ class ResponsivenessTest(PanelTestCase):
             slicer.util.arrayFromVolume(node.GetNodeReference("MemorizationIndexMatch")), TRAINING[2]
         )
 
+    def test_large_files_are_looked_at(self):
+        """A large scored volume, and the large training volume that it matches, are loaded while a job runs."""
+        reference, files = self.folder / "reference", {"training": self.folder / "training.nii.gz"}
+        files["copy"] = self.folder / "copy.nrrd"
+        noise = np.random.default_rng(0).integers(
+            0, 9, 512, np.int16
+        )  # as of a scan, which cannot be squeezed to nothing
+        voxels = slicer.util.arrayFromVolume(self.large()) + noise
+        for path in files.values():
+            image = sitk.GetImageFromArray(voxels)
+            image.SetSpacing((0.1, 0.1, 1))
+            sitk.WriteImage(image, str(path), useCompression=True)
+        reference.mkdir()
+        (reference / "manifest.json").write_text("{}")
+        (reference / "volumes.csv").write_text(f"volume,path\ntraining,{files['training']}\n")
+        parameter = self.logic.getParameterNode()
+        match = {"match_volume": "training"}
+        slices = {"copy": {k: {**FLAGGED, **match, "match_slice": k} for k in range(100, 142)}}
+        writeResult(self.folder / "scores", {"copy": {**COPY, **match, "path": str(files["copy"])}}, slices)
+        self.logic.results.show(self.folder / "scores", {}, {}, files=True)
+        parameter.referenceFolder = reference
+        self.logic.startScoring([slicer.util.getNode("large")], self.shared / "reference")
+        slicer.app.processEvents()
+        held = {}
+        ticks = Ticks()
+        self.panel.onScored()
+        self.assertIn("copy: loading", self.ui.statusLabel.text)
+        self.live(lambda: self.panel.results.node)
+        held["the scored volume"] = ticks.stop()
+        ticks = Ticks()
+        self.live(lambda: "training: loading" in self.ui.compareMessageLabel.text)
+        self.live(lambda: not self.ui.compareMessageLabel.text)
+        held["the training volume"] = ticks.stop()
+        for mode in ("blink", "checkerboard", "difference", "side by side"):
+            ticks = Ticks()
+            parameter.compare = mode
+            self.panel.results.jump(110)
+            self.live(lambda ticks=ticks: len(ticks.held) > 20)
+            held[mode] = ticks.stop()
+        self.assertTrue(self.logic.busy, "the job was over too early")
+        for what, longest in held.items():
+            self.assertShort(what, [longest])
+        node = self.panel.results.node.GetNodeReference("MemorizationIndexMatch")
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), voxels)
+
 
 if __name__ == "__main__":
     unittest.main()
