@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.itk_files import ONE_READER
 from memorization_index.limits import (
     NOT_THE_FORMAT,
     TRUNCATED,
@@ -361,6 +362,7 @@ def _by_gdcm(data: Dataset, frame: bytes) -> NDArray[Any]:
     with tempfile.TemporaryDirectory(prefix="memorization-index-") as folder:
         path = Path(folder) / "frame.dcm"
         plain.save_as(path, enforce_file_format=True)
-        pixels: NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
+        with ONE_READER:
+            pixels: NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
     first: NDArray[Any] = pixels[0]
     return first

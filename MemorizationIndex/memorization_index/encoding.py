@@ -20,6 +20,7 @@ from memorization_index.channels import Describer
 from memorization_index.cohort import Entry, Skipped
 from memorization_index.durable import beside_file, sync
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
 from memorization_index.verification import TrainingVolume
 from memorization_index.volumes import IMAGE_PLANE, SliceStack, Volume, read_volume, to_slices
@@ -132,11 +133,7 @@ def prepare(workspace: Path, entries: Sequence[Entry], plane: str, describer: De
 
 
 def encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: Path, progress: Progress) -> None:
-    """Read and describe some volumes, and write what came of it to ``path`` in one step.
-
-    One after another: where two threads read at once, the process's memory was damaged now and then (glibc: "corrupted
-    size vs. prev_size", ``Testing/library/test_extending.py`` on two idle cores); in which library was not found.
-    """
+    """Read and describe some volumes, and write what came of it to ``path`` in one step."""
 
     def encode_one(entry: Entry) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         try:
@@ -150,7 +147,7 @@ def encode_unit(unit: Sequence[Entry], plane: str, describer: Describer, path: P
         progress.advance()
         return {"volume": asdict(record)}, {"numbers": stack.numbers, **features}
 
-    results = [encode_one(entry) for entry in unit]
+    results = in_threads(encode_one, unit)
     tensors = {f"{i}.{name}": array for i, (_, arrays) in enumerate(results) for name, array in arrays.items()}
     beside = beside_file(path)
     write_tensors(beside, tensors or {"none": np.zeros(1)}, {"records": json.dumps([record for record, _ in results])})

@@ -85,7 +85,7 @@ class TrainingImages:
         return self.load_all({volume: numbers})[volume]
 
     def load_all(self, wanted: Mapping[int, Sequence[int]]) -> dict[int, dict[int, NDArray[np.float32]]]:
-        """The same of several volumes, one after another (see ``encoding.encode_unit``)."""
+        """The same of several volumes, read on all cores."""
 
         def attempt(volume: int) -> dict[int, NDArray[np.float32]] | MemorizationIndexError:
             try:
@@ -93,7 +93,7 @@ class TrainingImages:
             except MemorizationIndexError as error:
                 return error
 
-        attempts = {volume: attempt(volume) for volume in wanted}
+        attempts = dict(zip(wanted, in_threads(attempt, list(wanted)), strict=True))
         for volume, found in attempts.items():
             if isinstance(found, MemorizationIndexError):
                 self._missing.add(volume)

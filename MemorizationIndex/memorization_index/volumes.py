@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from memorization_index.dicom import dicom_series, dicom_shape, read_dicom
 from memorization_index.durable import unchanging
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.itk_files import ONE_READER
 from memorization_index.limits import (
     MAXIMUM_INTENSITY,
     NOT_THE_FORMAT,
@@ -266,13 +267,14 @@ def _nifti_image(path: Path) -> Any:
     import SimpleITK as sitk
 
     check_nifti(path)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("NiftiImageIO")
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    check_shape(path, reader.GetSize())
-    check_components(path, reader.GetNumberOfComponents())
-    return reader.Execute()
+    with ONE_READER:
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO("NiftiImageIO")
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        check_shape(path, reader.GetSize())
+        check_components(path, reader.GetNumberOfComponents())
+        return reader.Execute()
 
 
 def _from_itk(image: Any, path: Path) -> Volume:

@@ -1,5 +1,6 @@
 """Reading, orientation, slicing and square images: one scan gives one set of slices, however it was stored."""
 
+import ast
 from itertools import permutations, product
 from pathlib import Path
 
@@ -417,3 +418,20 @@ def test_dicom_series_of_different_sizes(tmp_path: Path) -> None:
 
     with pytest.raises(MemorizationIndexError, match="different sizes"):
         read_volume(phantoms.write_dicom_where(tmp_path, ANATOMY, crop))
+
+
+def test_itk_opens_one_file_at_a_time() -> None:
+    """Two that are opened at once damage memory too seldom to be seen here, so the rule itself is looked for."""
+    opening = {"ReadImage", "ImageFileReader", "ImageSeriesReader", "ReadImageInformation", "GetGDCMSeriesFileNames"}
+    found = 0
+    for path in (Path(__file__).parents[2] / "MemorizationIndex" / "memorization_index").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls, locked = set(), set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in opening:
+                calls.add((node.lineno, node.attr))
+            if isinstance(node, ast.With) and any(ast.unparse(i.context_expr) == "ONE_READER" for i in node.items):
+                locked |= {(n.lineno, n.attr) for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+        assert calls <= locked, path
+        found += len(calls)
+    assert found >= 4

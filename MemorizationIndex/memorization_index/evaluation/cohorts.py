@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.itk_files import ONE_READER
 from memorization_index.progress import Progress
 
 SHAPE = (16, 112, 96)  # slices, rows, columns: z, y, x
@@ -86,7 +87,9 @@ def read_demo_volume(path: Path) -> Field:
     """Read what :func:`write_demo_volume` wrote, 1000 becoming 1.0."""
     import SimpleITK as sitk
 
-    return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), dtype=np.float32) / np.float32(1000)
+    with ONE_READER:
+        image = sitk.ReadImage(str(path))
+    return np.asarray(sitk.GetArrayFromImage(image), dtype=np.float32) / np.float32(1000)
 
 
 # --- random fields ---------------------------------------------------------------------------------------------------
