@@ -33,6 +33,12 @@ def add_verify(commands: Any) -> None:
     verify.add_argument("--public-key", metavar="FILE", type=Path, help="insist on signatures with this key")
     verify.add_argument("--training-root", metavar="DIR", type=Path, help="as in score")
     verify.add_argument("--key", metavar="FILE", type=Path, help="as in score")
+    verify.add_argument(
+        "--result-key",
+        metavar="FILE",
+        type=Path,
+        help="key of a result under pseudonyms, where it is another (RESULT.key)",
+    )
     verify.add_argument("--weights", metavar="FILE", type=Path, help="as in score")
     verify.add_argument("--device", default="auto", help="as in score")
     verify.add_argument("--json", action="store_true", help="JSON lines on standard output, for programs")
@@ -86,7 +92,9 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
 
     where = Options(options.training_root, options.weights, options.device, None, options.key)
     reference = Reference.open(options.reference)
-    found: Recheck = recheck(reference, options.result, options.queries, options.volume, where, progress)
+    found: Recheck = recheck(
+        reference, options.result, options.queries, options.volume, where, progress, options.result_key
+    )
     progress.close()
     if found.unchecked:
         progress.warning(found.reason)

@@ -70,17 +70,20 @@ def recheck(
     volume: str | None = None,
     options: Options | None = None,
     progress: Progress | None = None,
+    result_key: Path | None = None,
 ) -> Recheck:
     """Compare a result with what scoring its queries again gives.
 
     ``queries`` are where the query files are now (by default where the result says, if it kept paths); they are
     recognized by their SHA-256, whatever their names, and none that can be examined may be left out of the result.
-    ``volume``: compare this one alone. Similarity, MI, p, class and verified matches are compared with newly computed
+    ``volume``: compare this one alone. ``result_key``: the key of a result under pseudonyms, where it is not that of
+    the reference (``options.key``). Similarity, MI, p, class and verified matches are compared with newly computed
     ones; everything else must follow from what is recorded. Classes are not checked without the training images.
 
     Raises :class:`MemorizationIndexError` where the result was made with another reference, or cannot be read.
     """
     options, progress = options or Options(), progress or Progress()
+    key = result_key or options.key
     scores, found = Scores.read(result), Recheck()
     if scores.run["reference"]["fingerprint"] != reference.fingerprint:
         raise MemorizationIndexError(
@@ -93,7 +96,7 @@ def recheck(
     found.whole = len(names)
     found.problems += contradictions(scores, result, reference)
     wanted = names if volume is None else [volume]
-    there = given(scores, queries, options.key, progress)
+    there = given(scores, queries, key, progress)
     entries = {name: there.entries[name] for name in wanted if name in there.entries}
     for name in wanted:
         if name not in entries:
@@ -105,8 +108,8 @@ def recheck(
     if entries:
         quiet = _Quiet(progress)
         again = score_queries(reference, _read(scores, entries, progress), [], options, quiet)
-        if scores.run["inputs"].get("keyed") and options.key:
-            _give_pseudonyms(again, Key.load(options.key))
+        if scores.run["inputs"].get("keyed") and key:
+            _give_pseudonyms(again, Key.load(key))
         for name in entries:
             _compare(reference, scores, again, name, found)
         if found.unchecked:

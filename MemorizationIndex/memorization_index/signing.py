@@ -70,7 +70,7 @@ def check_signature(folder: Path, public_key: Path | None = None) -> tuple[str, 
     With ``public_key`` the signature must be that key's; without, it only shows that nothing changed since *somebody*
     signed. An unsigned folder is a problem only where a key is given.
     """
-    path = folder / SIGNATURE
+    path, expected = folder / SIGNATURE, _public_key(public_key) if public_key else None
     if not path.is_file():
         return f"{folder}: is not signed", [f"{folder}: is not signed."] if public_key else []
     _require()
@@ -91,7 +91,7 @@ def check_signature(folder: Path, public_key: Path | None = None) -> tuple[str, 
     except InvalidSignature:
         return f"{path}: is not valid", [f"{path}: is not a valid signature; it was changed after signing."]
     problems = []
-    if public_key is not None and _public_key(public_key).public_bytes_raw() != raw:
+    if expected is not None and expected.public_bytes_raw() != raw:
         problems.append(f"{path}: was not signed with the key {public_key}.")
     problems += _differences(folder, files)
     return f"{folder}: signed {statement['signed']} with the key {document['public_key']}", problems
@@ -157,6 +157,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:
+    _require()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 

@@ -91,6 +91,19 @@ def test_result_under_pseudonyms_needs_the_key(reference: Path, queries: Path, t
     assert f"matches {row['match_subject']} " in err
 
 
+def test_reference_and_result_under_different_keys(tmp_path: Path, queries: Path, capsys) -> None:
+    """Whoever scored had the reference without its key; the auditor at its owner's has both keys."""
+    for subject in range(6):
+        phantoms.write(tmp_path / "training" / f"sub-{subject:02d}.nii.gz", phantoms.anatomy(subject)[3:9])
+    reference, out = tmp_path / "reference", tmp_path / "result"
+    assert main(["build", str(tmp_path / "training"), "--out", str(reference), "--pseudonymize"]) == 0
+    assert main(["score", str(reference), str(queries), "--out", str(out), "--pseudonymize"]) == 0
+    keys = ("--key", tmp_path / "reference.key", "--result-key", tmp_path / "result.key")
+    code, said, err = verify(capsys, reference, "--result", out, "--queries", queries, *keys)
+    assert code == HOLDS, err
+    assert "3 volumes, 15 slices scored again" in said
+
+
 def put(column: str, value: str, volume: str = COPY) -> Callable[[list[dict[str, str]]], None]:
     def change(rows: list[dict[str, str]]) -> None:
         next(row for row in rows if row["volume"] == volume)[column] = value

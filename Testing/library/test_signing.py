@@ -82,6 +82,13 @@ def test_unsigned_is_said_where_a_key_is_expected(signed: SimpleNamespace, tiny,
     assert "is not signed" in err
 
 
+def test_a_public_key_that_is_not_there_is_named(signed: SimpleNamespace, tiny, tmp_path: Path, capsys) -> None:
+    for folder in (signed.folder, tiny.reference):
+        code, _, err = verify(capsys, folder, "--public-key", tmp_path / "no.pub")
+        assert code == WRONG_USE
+        assert f"{tmp_path / 'no.pub'}: cannot be read" in err
+
+
 @pytest.mark.parametrize("part", ["signature", "signed", "files", "public_key"])
 def test_changed_signatures_are_noticed(signed: SimpleNamespace, capsys, part: str) -> None:
     document = json.loads(signed.signature.read_text())
