@@ -29,7 +29,8 @@ MADE_UP = "Made up: no DICOM study of the image was given"
 _VERDICTS = {"copy": "COPY", "suspicious": "SUSPICIOUS", "no evidence": "NOEVIDENCE", "uncalibrated": "UNCALIBRATED"}
 #: Without these a file belongs to no study.
 _IDENTIFYING = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-#: What a report takes over besides, empty where a file lacks it; docs/security.md lists all of both.
+#: What a report takes over besides, empty where a file lacks it or has what DICOM does not allow; docs/security.md
+#: lists all of both.
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
     "AccessionNumber",
@@ -142,9 +143,26 @@ def _filing(header: Any) -> Any:
     from pydicom.dataset import Dataset
 
     kept = Dataset()
-    for keyword in (*_IDENTIFYING, *_MAY_BE_EMPTY):
+    for keyword in _IDENTIFYING:
         setattr(kept, keyword, header.get(keyword))
+    for keyword in _MAY_BE_EMPTY:
+        setattr(kept, keyword, header.get(keyword) if _is_valid(keyword, header.get(keyword)) else None)
     return kept
+
+
+def _is_valid(keyword: str, value: Any) -> bool:
+    """Whether DICOM allows a value: a report with one that it does not allow would be refused by a PACS."""
+    from pydicom.config import RAISE
+    from pydicom.datadict import dictionary_VR
+    from pydicom.valuerep import validate_value
+
+    if keyword == "PatientSex":
+        return value in ("M", "F", "O")
+    try:
+        validate_value(dictionary_VR(keyword), str(value or ""), RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def _made_up_study(row: int, uid: Any) -> Any:

@@ -15,7 +15,8 @@ from memorization_index.cli import main
 from memorization_index.cohort import find_volumes
 from memorization_index.scores import Scores
 from memorization_index.structured_report import write_structured_reports
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 pytest.importorskip("highdicom", reason="needs the extra 'dicom'")
@@ -122,6 +123,32 @@ def test_of_a_header_is_taken_what_the_documentation_lists(made: SimpleNamespace
     assert elsewhere == set()
 
 
+INVALID = {
+    "PatientSex": "UNKNOWN", "PatientBirthDate": "196x", "StudyDate": "yesterday", "StudyTime": "noon",
+    "StudyID": "S" * 40, "AccessionNumber": "A" * 40, "PatientID": "P" * 80, "PatientName": "a=b=c=d",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR", "ignore:The value length", "ignore:The number of PN")
+@pytest.mark.parametrize("keyword", INVALID)
+def test_what_dicom_does_not_allow_is_left_empty(made: SimpleNamespace, tmp_path: Path, keyword: str) -> None:
+    """A PACS may refuse the report otherwise."""
+
+    def plant(data: Dataset, _number: int) -> None:
+        tag = tag_for_keyword(keyword)
+        data[tag] = DataElement(tag, dictionary_VR(keyword), INVALID[keyword], validation_mode=pydicom.config.IGNORE)
+
+    files = phantoms.write_dicom_where(tmp_path / "series", phantoms.anatomy(2)[3:9], plant)
+    assert pydicom.dcmread(files[0]).get(keyword) == INVALID[keyword]
+    entry = find_volumes([tmp_path / "series"]).entries[0]
+    write_structured_reports(made.scores, tmp_path / "sr", {SERIES: entry})
+    path = tmp_path / "sr" / f"{made.rows[SERIES]:04d}.dcm"
+    document = pydicom.dcmread(path)
+    assert not document.get(keyword)
+    assert document.StudyInstanceUID == pydicom.dcmread(files[0]).StudyInstanceUID
+    assert errors_of(path) == []
+
+
 def test_report_on_another_file_says_that_its_study_is_made_up(made: SimpleNamespace, tmp_path: Path) -> None:
     document = made.documents[NEW]
     assert document.StudyDescription == "Made up: no DICOM study of the image was given"
@@ -168,14 +195,23 @@ def program(name: str, package: str) -> str:
     return found
 
 
+def validated(path: Path) -> list[str]:
+    """What dciodvfy says of a report."""
+    command = [program("dciodvfy", "dicom3tools"), str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (run.stdout + run.stderr).splitlines()
+    assert "ComprehensiveSR" in lines
+    return lines
+
+
+def errors_of(path: Path) -> list[str]:
+    return [line for line in validated(path) if line.startswith(("Error", "Abort"))]
+
+
 def test_dciodvfy_finds_no_error(made: SimpleNamespace) -> None:
     for path in made.out.iterdir():
-        run = subprocess.run(
-            [program("dciodvfy", "dicom3tools"), str(path)], capture_output=True, text=True, check=False
-        )
-        lines = (run.stdout + run.stderr).splitlines()
-        assert "ComprehensiveSR" in lines
-        assert [line for line in lines if line.startswith(("Error", "Abort"))] == []
+        lines = validated(path)
+        assert errors_of(path) == []
         # What it warns of: our private scheme, and what DICOMDIR would need and the query lacks.
         known = ("Unrecognized defined term <99MEMIDX>", "needed to build DICOMDIR")
         assert [w for w in lines if w.startswith("Warning") and not any(k in w for k in known)] == []
