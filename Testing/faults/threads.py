@@ -1,6 +1,7 @@
-"""Read files in two threads at once, to be watched by helgrind (valgrind), which notices what they share without a lock.
+"""Read files in two threads at once, watched by helgrind (valgrind), which notices what they share without a lock.
 
-PYTHONMALLOC=malloc valgrind --tool=helgrind --history-level=approx --log-file=races.log python Testing/faults/threads.py FILE…
+PYTHONMALLOC=malloc valgrind --tool=helgrind --history-level=approx --log-file=races.log \\
+    python Testing/faults/threads.py FILE…
 grep -c 'std::string' races.log
 
 ``--without-lock`` leaves out the lock that ``read_volume`` holds (``memorization_index.itk_files``), for comparison.
