@@ -10,6 +10,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .PanelWords import inPanelWords
+
 
 class Job:
     """Runs the worker, hands on its events, stops it for certain.
@@ -78,6 +80,9 @@ class Job:
             kind = event["event"]
         except (ValueError, TypeError, KeyError):
             return  # a library printed something; only events concern us
+        for name in ("message", "reason"):
+            if name in event:
+                event[name] = inPanelWords(event[name])
         if kind == "start":
             self._pid = event.get("pid")
         elif kind == "error":

@@ -12,6 +12,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .Export import Export
 from .Installer import Installer
+from .PanelWords import inPanelWords
 from .Parameter import Parameter
 from .Results import Results
 from .Review import Review
@@ -207,7 +208,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         try:
             manifest = read_manifest(Path(folder))
         except MemorizationIndexError as error:
-            return str(error)
+            return inPanelWords(str(error))
         text = _("{encoder}, {plane}: {subjects} subjects, {volumes} volumes, {slices} slices").format(
             encoder=manifest["encoder"]["name"], plane=manifest["plane"], **manifest["counts"]
         )

@@ -63,9 +63,7 @@ class TrainingVolumes:
             return hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise MemorizationIndexError(
-                _("{folder}: is not a reference (it has no manifest.json); choose the folder that Build made.").format(
-                    folder=self.folder
-                )
+                _("{folder}: is not a reference; choose the folder that Build made.").format(folder=self.folder)
             ) from error
 
     def _path(self, name, trainingFolder):
@@ -89,21 +87,23 @@ class TrainingVolumes:
         if not trainingFolder:
             raise MemorizationIndexError(
                 _(
-                    "{name}: the reference is pseudonymized; name the folder of the training files under Advanced."
+                    "{name}: the reference is pseudonymized; name the folder that has it under "
+                    "Advanced › Training files."
                 ).format(name=name)
             )
         if not self.key.is_file():
             raise MemorizationIndexError(
                 _(
-                    "{name}: the reference is pseudonymized; name the folder of the training files and its key, which "
-                    "stays with their owner, under Advanced (there is none at {key})."
+                    "{name}: the reference is pseudonymized; name its key, which stays with the owner of the training "
+                    "files, under Advanced › Key file (there is none at {key})."
                 ).format(name=name, key=self.key)
             )
         files = self._locate(self.folder, trainingFolder, self.key).get(name)
         if not files:
             raise MemorizationIndexError(
-                _("{name}: no file in {folder} holds this training volume; name the folder of the files.").format(
-                    name=name, folder=trainingFolder
-                )
+                _(
+                    "{name}: no file in {folder} holds this training volume; name the folder that has it under "
+                    "Advanced › Training files."
+                ).format(name=name, folder=trainingFolder)
             )
         return Path(files[0])

@@ -144,7 +144,8 @@ class PseudonymizedTest(ViewTestCase):
             volumes.load("training2", empty)
         self.key.unlink()
         with self.assertRaisesRegex(
-            MemorizationIndexError, "and its key, which stays with their owner, under Advanced"
+            MemorizationIndexError,
+            "name its key, which stays with the owner of the training files, under Advanced › Key",
         ):
             volumes.load("training2", self.training)
 
