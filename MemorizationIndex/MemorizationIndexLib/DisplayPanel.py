@@ -11,6 +11,8 @@ from .Overlay import Overlay
 from .Steps import Steps
 from .VolumeLoader import Pending, VolumeLoader
 
+_TYPING = 600  # milliseconds without another character, after which a path is taken
+
 
 class DisplayPanel:
     """The overlay, and the comparison with the training volume that the volume which is looked at matches.
@@ -25,6 +27,10 @@ class DisplayPanel:
         self.overlay = Overlay(logic.results, onJump)
         self._locator, self._loader = Locator(self._onFound), VolumeLoader(self._onFound)
         self.compare = Compare(logic.results, lambda: logic.trainingVolumes(self._locator.files, self._loader.load))
+        self._later = qt.QTimer()
+        self._later.setSingleShot(True)
+        self._later.setInterval(_TYPING)
+        self._later.connect("timeout()", self._compareAnew)
         ui.loadMatchButton.connect("clicked()", self.onLoadMatch)
 
     def show(self, volumeNode, _row):
@@ -43,7 +49,9 @@ class DisplayPanel:
 
     def update(self):
         """Show the parameters and the state of the run."""
+        self.overlay.heatMap = self.parameter.heatMap
         self.overlay.enabled = self.parameter.overlay
+        self.ui.heatMapCheckBox.enabled = self.parameter.overlay
         self.compare.matchWindowLevel = self.parameter.matchWindowLevel
         self._updateCompare(self.parameter.compare)
         self.ui.loadMatchButton.enabled = not self.logic.busy and self._node is not None
@@ -52,6 +60,7 @@ class DisplayPanel:
         """Let go of the scene."""
         self.parameter, self._compared = None, None
         self._stopSteps()
+        self._later.stop()
         self._loader.stop()
         self._locator.stop()
         self.compare.cleanup()
@@ -118,6 +127,9 @@ class DisplayPanel:
             return
         wanted = self._node, self.parameter.trainingFolder, self.parameter.keyFile
         if wanted == self._compared:
+            return
+        if self._compared is not None and self._compared[0] is self._node:
+            self._later.start()  # a path is being typed: wait until it is whole
             return
         self._stopSteps()
         self._compared = wanted

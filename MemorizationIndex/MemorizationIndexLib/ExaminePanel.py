@@ -32,18 +32,28 @@ class ExaminePanel:
         ui.folderSelector.visible = source == "hierarchy"
         ui.filesPath.visible = source == "files"
         chosen = self._chosen()
-        ui.examineLabel.text = (
-            _("{count} volumes are chosen.").format(count=len(chosen)) if isinstance(chosen, list) else ""
-        )
-        busy = self.logic.busy
-        ui.applyButton.text = _("Stop") if busy else _("Apply")
-        lacking = "" if busy else self.logic.installer.consentLine() or ("" if chosen else _("Choose volumes first."))
+        ui.examineLabel.text = _chosenText(len(chosen)) if isinstance(chosen, list) else ""
+        lacking = self._lacking(chosen)
+        ui.applyButton.text = _("Stop") if self._stops else _("Apply")
         ui.applyButton.enabled = not lacking
         ui.applyButton.toolTip = lacking or _("Compare the chosen volumes with the reference.")
 
+    @property
+    def _stops(self):
+        """Whether the button stops what is going on; a build is stopped by its own."""
+        return self.logic.busy and self.run.kind != "build"
+
+    def _lacking(self, chosen):
+        """Why the button cannot be pressed, in a sentence; empty if it can."""
+        if self._stops:
+            return ""
+        if self.logic.busy:
+            return _("A reference is being built; wait for it or stop it first.")
+        return self.logic.installer.consentLine() or ("" if chosen else _("Choose volumes first."))
+
     def onApply(self):
         """Start to score, or stop what is going on."""
-        if self.logic.busy:
+        if self._stops:
             self.run.stop()
             return
         parameter = self.parameter
@@ -67,10 +77,11 @@ class ExaminePanel:
         self._onDone()
         missing = self.logic.results.run.get("counts", {}).get("training_volumes_missing")
         if missing:
+            count = _("1 training volume was") if missing == 1 else _("{count} training volumes were")
             text = _(
-                "Done, but {count} training volumes were not found, so matches were not verified: "
-                "name their folder under Advanced."
-            ).format(count=missing)
+                "Done, but {volumes} not found, so matches were not verified: name the folder under "
+                "Advanced › Training files."
+            ).format(volumes=count.format(count=missing))
             self.run.say(text)
             self.run.log(text)
 
@@ -92,3 +103,7 @@ class ExaminePanel:
     def _onFolder(self):
         if self.parameter is not None:
             self.update()
+
+
+def _chosenText(count):
+    return _("1 volume is chosen.") if count == 1 else _("{count} volumes are chosen.").format(count=count)

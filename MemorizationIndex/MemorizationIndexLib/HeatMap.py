@@ -18,7 +18,7 @@ LOWEST = 50
 _OPACITY = 0.45
 # Voxels; what has more is not read in one go (4 million bytes take about 10 ms).
 _LARGE = 8_000_000
-_LEGEND_SIZE = 0.1, 0.3  # of the view's width and height
+_LEGEND_SIZE = 0.05, 0.2  # of the view's width and height
 
 
 class HeatMap:
@@ -30,6 +30,7 @@ class HeatMap:
 
     def __init__(self, results, onReady):
         self._results, self._onReady = results, onReady
+        self.enabled = True  # whether views are given heat maps; takes effect when they are shown anew
         self._reading = {}  # scored volume's ID: the steps of reading its heat map
         self._nodes = {}  # scored volume's ID: the temporary nodes of its heat map, the volume first; [] without one
         self._colors = None
@@ -37,7 +38,8 @@ class HeatMap:
 
     def show(self, compositeNode, volumeNode):
         """Make the heat map of a volume the foreground of a view that shows the volume, where it has one."""
-        node = None if compositeNode.GetAttribute(FOREGROUND_ATTRIBUTE) else self._node(volumeNode)
+        wanted = self.enabled and not compositeNode.GetAttribute(FOREGROUND_ATTRIBUTE)
+        node = self._node(volumeNode) if wanted else None
         if node is None:
             self.hide(compositeNode)
             return

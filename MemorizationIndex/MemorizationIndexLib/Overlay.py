@@ -12,7 +12,8 @@ from .ViewOverlay import ViewOverlay
 class Overlay:
     """Shows, in every slice view that shows a scored volume, what was found in the slice; leaves nothing when off.
 
-    Off at first. ``onJump(volumeNode, sliceNumber)`` is called when the user clicked a cell of a view's band.
+    Off at first, and then with the heat map. ``onJump(volumeNode, sliceNumber)`` is called when the user clicked a cell
+    of a view's band.
     """
 
     def __init__(self, results, onJump=lambda _volumeNode, _sliceNumber: None):
@@ -43,6 +44,17 @@ class Overlay:
                 manager.disconnect("layoutChanged(int)", self._onLayoutChanged)
             self._observations.clear()
             self._release()
+
+    @property
+    def heatMap(self):
+        """Whether the overlay has the heat map, too."""
+        return self._heatMap.enabled
+
+    @heatMap.setter
+    def heatMap(self, shown):
+        if shown != self._heatMap.enabled:
+            self._heatMap.enabled = shown
+            self.update()
 
     def update(self):
         """Bring all views up to date; call it when the results have changed."""

@@ -31,6 +31,7 @@ class Parameter:
     exportFolder: Path
     # Display
     overlay: bool = True
+    heatMap: bool = True
     compare: Annotated[str, Choice(["off", "side by side", "blink", "checkerboard", "difference"])] = "side by side"
     matchWindowLevel: bool = True
     # Advanced

@@ -100,9 +100,9 @@ class ReferencePanel:
 
     def _show(self, volumes, subjects, skipped):
         named = ", ".join(list(subjects)[:_NAMED]) + (", …" if len(subjects) > _NAMED else "")
-        text = _("{volumes} volumes of {count} subjects ({named}).").format(
-            volumes=volumes, count=len(subjects), named=named
-        )
+        whose = _("1 subject") if len(subjects) == 1 else _("{count} subjects").format(count=len(subjects))
+        what = _("1 volume") if volumes == 1 else _("{count} volumes").format(count=volumes)
+        text = _("{volumes} of {subjects} ({named}).").format(volumes=what, subjects=whose, named=named)
         if skipped:
             more = " …" if len(skipped) > _NAMED else ""
             reasons = " ".join(skipped[:_NAMED])

@@ -1,5 +1,6 @@
 """The section where results are read: worklist, plot, decisions, export."""
 
+import collections
 import math
 
 import slicer
@@ -169,9 +170,16 @@ class ResultsPanel:
 
     def _worklistRows(self):
         classes = self.logic.results.worstClasses(CLASSES)
-        decisions = {row["volume"]: row["decision"] for row in self.logic.review.rows() if not row["slice"]}
+        made = self.logic.review.rows()
+        decisions = {row["volume"]: row["decision"] for row in made if not row["slice"]}
+        slices = collections.Counter(row["volume"] for row in made if row["slice"] and row["decision"])
         return [
-            {**row, "match_class": classes.get(row["volume"], ""), "decision": decisions.get(row["volume"], "")}
+            {
+                **row,
+                "match_class": classes.get(row["volume"], ""),
+                "decision": decisions.get(row["volume"], ""),
+                "decided_slices": slices[row["volume"]],
+            }
             for row in self.logic.results.rows()
         ]
 

@@ -56,6 +56,12 @@ class Review:
         scored, rows = self._results.scored(), self._rows()
         return sum(1 for name in scored if rows.get((name, ""), [""] * len(COLUMNS))[_DECISION]), len(scored)
 
+    def decidedSlices(self):
+        """How many slices of the scored volumes have a decision."""
+        scored = set(self._results.scored())
+        rows = self._rows().items()
+        return sum(1 for (volume, number), row in rows if number and row[_DECISION] and volume in scored)
+
     def keep(self, before, after):
         """After another run, decisions stay with volumes that are the same; another of the same name begins undecided.
 

@@ -39,7 +39,11 @@ class ReviewPanel:
         text = _("Slice:") if self._slice is None else _("Slice {number}:").format(number=self._slice)
         ui.sliceDecisionLabel.text = text
         done, total = self._review.reviewed()
-        ui.reviewedLabel.text = _("{done} of {total} reviewed").format(done=done, total=total) if total else ""
+        text = _("{done} of {total} reviewed").format(done=done, total=total) if total else ""
+        slices = self._review.decidedSlices()
+        if slices:
+            text += _(", 1 slice decided") if slices == 1 else _(", {count} slices decided").format(count=slices)
+        ui.reviewedLabel.text = text
         ui.undoButton.enabled, ui.redoButton.enabled = self._review.canUndo, self._review.canRedo
 
     def decide(self, decision):

@@ -68,13 +68,13 @@ class ScorePlot(qt.QWidget):
 
     def mousePressEvent(self, event):
         """Jump to the slice that was clicked."""
-        point = self._nearest(event.pos().x()) if self._points else None
+        point = self._nearest(_across(event)) if self._points else None
         if point is not None:
             self._onJump(point[0])
 
     def mouseMoveEvent(self, event):
         """Say what is under the mouse."""
-        point = self._nearest(event.pos().x()) if self._points else None
+        point = self._nearest(_across(event)) if self._points else None
         self.setToolTip(self._describe(point[2]) if point else "")
 
     def paintEvent(self, _event):
@@ -131,3 +131,8 @@ class ScorePlot(qt.QWidget):
             volume=row["match_volume"],
             match=int(row["match_slice"]),
         )
+
+
+def _across(event):
+    """The pixel column of a mouse event; ``position`` is Qt 6's, where ``pos`` is going, and Qt 5 has it not."""
+    return event.position().x() if hasattr(event, "position") else event.pos().x()

@@ -26,7 +26,7 @@ class Worklist:
 
     ``onChosen(name)`` when a row is chosen: by the user, or in place of one that the filter hides; None where it hides
     all. Rows are dictionaries: those of the volume table with
-    ``match_class`` (the worst of its slices) and ``decision`` added.
+    ``match_class`` (the worst of its slices), ``decision`` and ``decided_slices`` (how many) added.
     """
 
     def __init__(self, table, filterEdit, filterSelector, onChosen):
@@ -44,7 +44,9 @@ class Worklist:
         header.setSectionsClickable(True)
         header.setHighlightSections(False)
         header.setStretchLastSection(True)
-        header.moveSection(len(_COLUMNS) - 1, 1)  # beside the name, where a narrow panel shows the decision too
+        # Where a narrow panel shows them too: the decision beside the name, flagged slices after the verdict.
+        header.moveSection(len(_COLUMNS) - 1, 1)
+        header.moveSection(len(_COLUMNS) - 1, 3)
         header.setMinimumSectionSize(_NARROWEST)
         header.connect("sectionClicked(int)", self._onHeader)
         self._kinds = {
@@ -205,7 +207,7 @@ def _explanations():
         ),
         _("The training subject that the volume matches."),
         _("How many slices are flagged, of those that were scored; of a hundred novel ones one is, by chance."),
-        _("What the reader decided on the volume."),
+        _("What the reader decided on the volume, and on how many of its slices."),
     )
 
 
@@ -213,9 +215,9 @@ def summary(rows):
     """How many volumes have which verdict, in a line; empty where there are none."""
     counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in _VERDICTS}
     scored, left = len(rows) - counts["skipped"], counts["skipped"]
-    text = _("{copies} of {count} are copies, {suspicious} suspicious").format(
-        copies=counts["copy"], count=scored, suspicious=counts["suspicious"]
-    )
+    found = _("{copies} of {count} is a copy") if counts["copy"] == 1 else _("{copies} of {count} are copies")
+    text = found.format(copies=counts["copy"], count=scored)
+    text += _(", {suspicious} suspicious").format(suspicious=counts["suspicious"])
     if left:
         text += _(", {count} left out").format(count=left)
     return text if rows else ""
@@ -264,4 +266,8 @@ def _cells(row):
         texts[4] += f" / {row['oni']:+.2f}"
     if texts[6]:
         texts[6] = _("{flagged:.0f} of {count:.0f}").format(flagged=row["n_flagged"], count=row["n_slices"])
+    if row["decided_slices"]:
+        count = row["decided_slices"]
+        slices = _("1 slice") if count == 1 else _("{count} slices").format(count=count)
+        texts[7] = ", ".join(filter(None, [texts[7], slices]))
     return texts

@@ -108,7 +108,7 @@ class HierarchyTest(InputTestCase):
         self.choose(self.ui.sourceSelector, 1)
         self.assertEqual(self.ui.examineLabel.text, "0 volumes are chosen.")
         self.ui.folderSelector.setCurrentItem(folder)
-        self.assertEqual(self.ui.examineLabel.text, "1 volumes are chosen.")
+        self.assertEqual(self.ui.examineLabel.text, "1 volume is chosen.")
         self.apply()
         self.assertEqual(self.names(), ["inside"])
 
@@ -122,7 +122,7 @@ class HierarchyTest(InputTestCase):
         slicer.util.loadScene(str(bundle))
         slicer.app.processEvents()
         self.assertEqual(self.ui.sourceSelector.currentIndex, 1)
-        self.assertEqual(self.ui.examineLabel.text, "1 volumes are chosen.")
+        self.assertEqual(self.ui.examineLabel.text, "1 volume is chosen.")
         self.assertEqual(self.ui.folderSelector.currentText, "synthetic")
 
 

@@ -250,6 +250,18 @@ class HeatMapTest(OverlayTestCase):
         self.assertLess(np.ptp(color), 5, color)
         self.assertGreater(color.max(), 20, "the volume is seen")
 
+    def test_it_can_be_hidden_alone(self):
+        self.scored(agreement={"v": self.agreement()})
+        self.toSlice(4)
+        self.overlay.heatMap = False
+        self.assertFalse(self.composite().GetForegroundVolumeID())
+        self.assertTrue(self.texts(), "the text stays")
+        self.overlay.enabled = False
+        self.overlay.enabled = True
+        self.assertFalse(self.composite().GetForegroundVolumeID())
+        self.overlay.heatMap = True
+        self.assertTrue(self.composite().GetForegroundVolumeID())
+
     def test_it_moves_with_the_volume(self):
         self.scored(agreement={"v": self.agreement()})
         move = np.eye(4)

@@ -98,6 +98,37 @@ class RunTest(RunPanelTestCase):
         self.click(self.ui.loadMatchButton)
         waitUntil(lambda: not self.ui.compareMessageLabel.text)
 
+    def test_a_path_is_taken_when_it_is_typed(self):
+        """Not at every character: the comparison would begin anew with each."""
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, addVolume(TRAINING[2], "copy"))
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        waitUntil(lambda: self.panel.display.compare.active)
+        begun = []
+        showing = self.panel.display.compare.showing
+        self.panel.display.compare.showing = lambda node: begun.append(node) or showing(node)
+        for end in range(1, 6):
+            self.ui.trainingPath.currentPath = "/gone/"[:end]
+            slicer.app.processEvents()
+        self.assertEqual(begun, [])
+        waitUntil(lambda: begun)
+        waitUntil(lambda: self.panel.display._steps is None)
+        self.assertEqual(len(begun), 1)
+
+    def test_one_button_stops_a_build(self):
+        nodes = [addVolume(TRAINING[i % 6], f"training{i}") for i in range(8)]
+        self.check(self.ui.trainingSelector, *nodes)
+        self.check(self.ui.volumeSelector, nodes[0])
+        self.ui.referencePath.currentPath = str(self.folder / "reference")
+        self.click(self.ui.buildButton)
+        self.assertEqual((self.ui.buildButton.text, self.ui.applyButton.text), ("Stop", "Apply"))
+        self.assertFalse(self.ui.applyButton.enabled)
+        self.assertIn("is being built", self.ui.applyButton.toolTip)
+        self.click(self.ui.buildButton)
+        waitUntil(lambda: not self.logic.busy)
+        self.assertTrue(self.ui.applyButton.enabled)
+
     def test_build_then_score(self):
         training = [addVolume(array, f"scan{i}") for i, array in enumerate(TRAINING)]
         self.ui.referencePath.currentPath = str(self.folder / "reference")
@@ -170,8 +201,8 @@ class SceneTest(RunPanelTestCase):
         chosen = {
             **{name: Path("/data") / name for name in names},
             "trainingSource": "files", "plane": "sagittal", "source": "hierarchy", "reader": "Dr. M.",
-            "overlay": False, "compare": "difference", "matchWindowLevel": False, "encoder": "mri-core",
-            "device": "cpu",
+            "overlay": False, "heatMap": False, "compare": "difference", "matchWindowLevel": False,
+            "encoder": "mri-core", "device": "cpu",
         }  # fmt: skip
         for name, value in {**volumes, **chosen}.items():
             setattr(parameter, name, value)

@@ -45,7 +45,7 @@ class ReopenTest(PanelTestCase):
     def test_saved_and_opened(self):
         self.readAndDecide()
         before = self.state()
-        self.assertEqual(before["reviewed"], "2 of 2 reviewed")
+        self.assertEqual(before["reviewed"], "2 of 2 reviewed, 1 slice decided")
         self.assertGreater(np.max(before["agreement"]), 50)
         bundle = self.folder / "scene.mrb"
         self.assertTrue(slicer.util.saveScene(str(bundle)))

@@ -51,6 +51,11 @@ class WorklistTest(PanelTestCase):
         for verdict in ("copy", "suspicious", "no evidence", "uncalibrated", "skipped"):
             self.assertIn(f"{verdict}: ", table.horizontalHeaderItem(1).toolTip())
 
+    def test_what_matters_comes_first(self):
+        header = self.ui.worklistTable.horizontalHeader()
+        titles = [self.ui.worklistTable.horizontalHeaderItem(header.logicalIndex(place)).text() for place in range(4)]
+        self.assertEqual(titles, ["Volume", "Decision", "Verdict", "Flagged"])
+
     def test_filtering(self):
         self.addCleanup(self.ui.filterSelector.setCurrentIndex, 0)  # the panel outlives the test
         self.threeVolumes()
@@ -102,7 +107,7 @@ class WorklistTest(PanelTestCase):
         self.showResult({"b": {}, "c": COPY}, {"b": {1: {}}, "c": {2: FLAGGED}}, skipped=skipped)
         self.assertEqual(self.names(), ["c", "b", "a torn.nii"], "a new result is sorted worst first")
         self.assertEqual(self.panel.results.worklist.chosen, "c")
-        self.assertEqual(self.ui.summaryLabel.text, "1 of 2 are copies, 0 suspicious, 1 left out")
+        self.assertEqual(self.ui.summaryLabel.text, "1 of 2 is a copy, 0 suspicious, 1 left out")
         self.ui.statusLabel.clear()
         self.ui.worklistTable.selectRow(2)
         self.assertEqual((self.ui.statusLabel.text, self.ui.volumeLabel.text), ("", "a torn.nii: is no image"))

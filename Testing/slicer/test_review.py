@@ -22,8 +22,8 @@ class DecisionTest(PanelTestCase):
         volume, image = self.review.decisionOf("third"), self.review.decisionOf("third", 4)
         self.assertEqual((volume["decision"], volume["reader"], image["decision"]), ("copy", "Dr. M.", "unsure"))
         self.assertRegex(volume["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
-        self.assertEqual(self.row(0, (7,)), ["copy"])
-        self.assertEqual(self.ui.reviewedLabel.text, "1 of 3 reviewed")
+        self.assertEqual(self.row(0, (7,)), ["copy, 1 slice"])
+        self.assertEqual(self.ui.reviewedLabel.text, "1 of 3 reviewed, 1 slice decided")
         self.assertTrue(self.ui.volumeCopyButton.checked)
         self.click(self.ui.volumeCopyButton)
         self.assertIsNone(self.review.decisionOf("third"), "the same decision again takes it back")
@@ -37,6 +37,18 @@ class DecisionTest(PanelTestCase):
         self.assertTrue(self.ui.sliceCopyButton.checked)
         self.ui.worklistTable.selectRow(1)
         self.assertFalse(self.ui.sliceCopyButton.checked)
+
+    def test_slices_are_counted_but_are_no_decision_on_the_volume(self):
+        self.click(self.ui.sliceCopyButton)
+        self.panel.results.moveFlagged(-1)
+        self.click(self.ui.sliceNotCopyButton)
+        self.assertEqual(self.row(0, (7,)), ["2 slices"])
+        self.assertEqual(self.ui.reviewedLabel.text, "0 of 3 reviewed, 2 slices decided")
+        self.ui.filterSelector.setCurrentIndex(2)
+        self.addCleanup(self.ui.filterSelector.setCurrentIndex, 0)
+        self.assertIn("third", self.names(), "not decided yet")
+        self.click(self.ui.sliceNotCopyButton)
+        self.assertEqual(self.row(0, (7,)), ["1 slice"])
 
     def test_note(self):
         self.ui.noteEdit.setText("ring\nartifact, 脑")
@@ -104,7 +116,8 @@ class DecisionTest(PanelTestCase):
         slicer.mrmlScene.Clear(0)
         slicer.util.loadScene(bundle)
         self.scored({name: slicer.util.getNode(name) for name in self.nodes})
-        self.assertEqual((self.review.rows(), self.ui.reviewedLabel.text), (decided, "1 of 3 reviewed"))
+        self.assertEqual(self.review.rows(), decided)
+        self.assertEqual(self.ui.reviewedLabel.text, "1 of 3 reviewed, 1 slice decided")
         self.scored({}, ["other.nii"])
         self.assertEqual(self.review.decisionOf("other.nii")["decision"], "not a copy")
 

@@ -34,6 +34,9 @@ class StoryboardTest(PanelTestCase):
         qt.QTest.mouseClick(widget, LEFT, NONE, widget.rect.center() if place is None else place)
         slicer.app.processEvents()
 
+    def tick(self, box):
+        self.press(box, qt.QPoint(8, box.height // 2))
+
     def type(self, edit, text):
         edit = edit if isinstance(edit, qt.QLineEdit) else edit.findChild(qt.QLineEdit)
         self.press(edit)
@@ -138,19 +141,24 @@ class StoryboardTest(PanelTestCase):
         self.key("O")
         self.assertEqual(self.foreground(), "")
         self.key("O")
+        self.tick(self.ui.heatMapCheckBox)
+        self.assertEqual(self.foreground(), "", "the heat map alone is hidden")
+        self.assertIn("training2 slice", self.texts(QUERY))
+        self.tick(self.ui.heatMapCheckBox)
+        self.assertIn("agreement", self.foreground())
 
     def decide(self):
         self.type(self.ui.readerEdit, "Dr. M.")
         self.type(self.ui.noteEdit, "the same vessels")
         self.key("1")
         self.press(self.ui.sliceUnsureButton)
-        self.assertEqual(self.ui.reviewedLabel.text, "1 of 2 reviewed")
+        self.assertEqual(self.ui.reviewedLabel.text, "1 of 2 reviewed, 1 slice decided")
         self.key("Down")
         self.key("2")
-        self.assertEqual(self.ui.reviewedLabel.text, "2 of 2 reviewed")
+        self.assertEqual(self.ui.reviewedLabel.text, "2 of 2 reviewed, 1 slice decided")
         self.press(self.ui.undoButton)
-        self.assertEqual(self.ui.reviewedLabel.text, "1 of 2 reviewed")
-        self.assertEqual(self.row(0, (7,)), ["copy"])
+        self.assertEqual(self.ui.reviewedLabel.text, "1 of 2 reviewed, 1 slice decided")
+        self.assertEqual(self.row(0, (7,)), ["copy, 1 slice"])
 
     def report(self):
         self.type(self.ui.exportPath, str(self.folder / "out"))
