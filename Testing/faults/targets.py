@@ -98,13 +98,14 @@ def open_bundle(folder: Path, number: int) -> None:
 
 
 def open_result(folder: Path, number: int) -> None:
-    from memorization_index.cli import _parser, _report
+    from memorization_index.cli import _parser
     from memorization_index.consistency import contradictions
     from memorization_index.progress import Progress
     from memorization_index.scores import Scores
 
     contradictions(Scores.read(folder), folder)
-    _report(_parser().parse_args(["report", str(folder)]), Progress())
+    options = _parser().parse_args(["report", str(folder)])
+    options.run(options, Progress())
     report = folder / "report.html"
     assert "<script>alert" not in report.read_text(encoding="utf-8")
     report.unlink()

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memorization_index.commands.options import DIFFERS, DONE, WRONG_USE
 from memorization_index.progress import JsonProgress, Progress
 from memorization_index.words import counted
 
 if TYPE_CHECKING:
     from memorization_index.recheck import Recheck
 
-#: Exit codes: as it should be; a file was changed; a result does not hold or a signature is not the one expected.
-_HOLDS, _CHANGED, DIFFERS = 0, 2, 4
 #: So many things of a kind that do not hold are told; --json tells all.
 _TOLD = 20
 
@@ -60,14 +59,14 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
     manifest = read_manifest(options.reference)
     if problems := check_files(options.reference, manifest):
         _tell([("file", said) for said in problems], progress)
-        return _CHANGED
+        return WRONG_USE
     said = f"{options.reference}: {len(manifest['files'])} files are as they were built; {fingerprint_of(manifest)}"
     _say(said, progress)
     folders = [options.reference] if options.result is None else [options.reference, options.result]
     bad = [folder for folder in folders if _has_bad_signature(folder, options.public_key, progress)]
     if bad:
         return DIFFERS
-    return _HOLDS if options.result is None else _recheck(options, progress)
+    return DONE if options.result is None else _recheck(options, progress)
 
 
 def _has_bad_signature(folder: Path, public_key: Path | None, progress: Progress) -> bool:
@@ -116,7 +115,7 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
         )
     else:
         print(_summary(found, options.result, options.volume))
-    return DIFFERS if found.problems else _HOLDS
+    return DIFFERS if found.problems else DONE
 
 
 def _summary(found: Recheck, result: Path, volume: str | None) -> str:
@@ -148,7 +147,7 @@ def _sign(options: argparse.Namespace, progress: Progress) -> int:
     public = options.signing_key.with_name(f"{options.signing_key.name}.pub")
     if public.is_file():
         print(f"Public key, to give away: {public.absolute()}")
-    return _HOLDS
+    return DONE
 
 
 def _say(text: str, progress: Progress) -> None:

@@ -1,22 +1,19 @@
-"""The commands ``extend`` and ``merge``, and what is told of a reference that was made."""
+"""The commands ``extend`` and ``merge``."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from memorization_index.progress import JsonProgress, Progress
-from memorization_index.words import counted
-
-if TYPE_CHECKING:
-    from memorization_index.reference import Reference
+from memorization_index.commands.building import tell_reference
+from memorization_index.commands.options import add_common
+from memorization_index.progress import Progress
 
 
-def add_extend(commands: Any, add_common: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Define ``extend``; ``add_common`` adds the options that every command which computes has."""
+def add_extend(commands: Any) -> None:
+    """Define ``extend``."""
     extend = commands.add_parser("extend", help="add training images to a reference; no old one is encoded again")
     extend.add_argument("reference", metavar="REF", type=Path)
     extend.add_argument("training", metavar="NEW", nargs="+", help="as TRAIN in build; old files are passed over")
@@ -27,7 +24,7 @@ def add_extend(commands: Any, add_common: Callable[[argparse.ArgumentParser], No
     extend.set_defaults(run=_extend)
 
 
-def add_merge(commands: Any, add_common: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_merge(commands: Any) -> None:
     """Define ``merge``, like ``extend``."""
     merge = commands.add_parser("merge", help="join references that were built on parts of one training set")
     merge.add_argument("references", metavar="REF", nargs="+", type=Path)
@@ -69,19 +66,3 @@ def _merge(options: argparse.Namespace, progress: Progress) -> int:
 def _fitting(options: argparse.Namespace) -> dict[str, Any]:
     names = ("controls", "novel", "training_root", "weights", "device", "cache")
     return {name: getattr(options, name) for name in names}
-
-
-def tell_reference(reference: Reference, out: str | Path, command: str, started: float, progress: Progress) -> int:
-    """Say what a reference holds and where it lies; the exit code."""
-    progress.close()
-    counts, out = reference.manifest["counts"], Path(out).absolute()
-    if isinstance(progress, JsonProgress):
-        seconds = round(time.monotonic() - started, 1)
-        progress.event("done", command=command, out=str(out), counts=counts, seconds=seconds)
-    else:
-        print(
-            f"Reference of {counted(counts['subjects'], 'subject')}, {counted(counts['volumes'], 'volume')}, "
-            f"{counted(counts['slices'], 'slice')} ({reference.plane}; left out: "
-            f"{counted(counts['empty_slices'], 'empty slice')}, {counted(counts['skipped'], 'file')}): {out}"
-        )
-    return 0

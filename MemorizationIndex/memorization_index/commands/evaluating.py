@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from memorization_index.commands.options import PLANES, add_common
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import JsonProgress, Progress
 
-AddCommon = Callable[[argparse.ArgumentParser], None]
 
-
-def add_commands(commands: Any, add_common: AddCommon) -> None:
-    """Add the parsers; ``add_common`` adds the options that all long commands have."""
-    _add_evaluate(commands, add_common)
-    _add_generator(commands, add_common)
-    compare = commands.add_parser("compare-evaluations", help="stability of set measures over sets and augmentations")
-    compare.add_argument("evaluations", metavar="DIR", nargs="+", help="folders that 'evaluate' wrote, one a set")
-    compare.add_argument("--out", metavar="DIR", required=True, help="folder to write the table to")
-    compare.set_defaults(run=_compare)
-
-
-def _add_evaluate(commands: Any, add_common: AddCommon) -> None:
+def add_evaluate(commands: Any) -> None:
+    """Define ``evaluate``."""
     evaluate = commands.add_parser("evaluate", help="measure detection and false alarms on a cohort of your own")
     evaluate.add_argument("cohort", metavar="COHORT", nargs="+", help="real scans: files, folders, or CSV/TSV tables")
     evaluate.add_argument("--out", metavar="DIR", required=True, help="folder to write tables to")
     evaluate.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
-    evaluate.add_argument("--plane", choices=("axial", "coronal", "sagittal", "native"), default="native")
+    evaluate.add_argument("--plane", choices=PLANES, default="native")
     evaluate.add_argument("--quick", action="store_true", help="one split of 30 training subjects, 8 volumes a side")
     evaluate.add_argument("--splits", type=_count, help="random splits by subject, pooled (default 1)")
     evaluate.add_argument("--training-subjects", type=_count, metavar="N", help="subjects to train on (default 2 of 3)")
@@ -52,7 +41,8 @@ def _add_evaluate(commands: Any, add_common: AddCommon) -> None:
     evaluate.set_defaults(run=_evaluate)
 
 
-def _add_generator(commands: Any, add_common: AddCommon) -> None:
+def add_generator(commands: Any) -> None:
+    """Define ``evaluate-generator``."""
     generator = commands.add_parser(
         "evaluate-generator", help="measure detection on samples of a generator, against the truth about them"
     )
@@ -102,6 +92,14 @@ def _count(text: str) -> int:
 
 def _counts(text: str) -> list[int]:
     return [_count(part) for part in text.split(",")]
+
+
+def add_compare(commands: Any) -> None:
+    """Define ``compare-evaluations``."""
+    compare = commands.add_parser("compare-evaluations", help="stability of set measures over sets and augmentations")
+    compare.add_argument("evaluations", metavar="DIR", nargs="+", help="folders that 'evaluate' wrote, one a set")
+    compare.add_argument("--out", metavar="DIR", required=True, help="folder to write the table to")
+    compare.set_defaults(run=_compare)
 
 
 def _evaluate(options: argparse.Namespace, progress: Progress) -> int:

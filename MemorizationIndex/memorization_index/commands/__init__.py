@@ -1,0 +1,1 @@
+"""The commands: what each is asked on the command line, and what it tells."""
