@@ -3,15 +3,17 @@
 Whitened vectors are shortened to their 96 principal components, one byte each, and sorted into cells around centroids
 (k-means; an *inverted file* with scalar quantization: Jégou, Douze & Schmid 2011). A slice has up to 140 views: of all
 pairs of a view and a cell those with the most similar centroids are looked into, since one view alone resembles a copy
-and that one in few cells. The candidates are then compared by their stored features, whitened when they are needed.
-Only codes are held in memory; what is stored is mapped from disk.
+and that one in few cells. Several slices are searched at a time: each cell is compared with the views of all of them
+that look into it, in one matrix product. The candidates are then compared by their stored features, which are whitened
+when they are needed, once for all slices whose candidates they are. Only codes are held in memory; what is stored is
+mapped from disk.
 
 Nothing is drawn by chance: the same features give the same index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.neighbors import Nearest
+from memorization_index.neighbors import Measure, Nearest
 from memorization_index.shards import gathered, released, row_blocks
 from memorization_index.whitening import Whitening
 
@@ -34,7 +36,7 @@ COMPONENTS = 96
 _CELLS = 8.0
 #: … slices that each is learned from, and rounds of learning.
 _LEARNED_FROM, _ROUNDS = 16, 6
-#: A view is compared with about so many codes (all, where there are no more) …
+#: A view is compared with about so many codes …
 _COMPARED = 25_000
 #: … but of all pairs of a view and a cell at least this share is looked into.
 _PROBED = 1 / 8
@@ -42,6 +44,15 @@ _PROBED = 1 / 8
 _AGAIN = 32
 _SAMPLE = 65_536
 _BLOCK_ROWS = 4096
+#: Slices that are searched at a time, at most; fewer where their pairs of a view and a cell, or their similarities to
+#: all codes, would be more than these (both 4 bytes each).
+_TOGETHER, _PAIRS, _SIMILARITIES = 32, 2**24, 2**25
+#: Of so many cells one tells how near those are that make up the share.
+_NEARNESS_STEP = 8
+#: Similarity of a code that no view of a slice was compared with.
+_UNSEEN = np.float32(-2)
+#: Of so many codes the most similar one is looked at first.
+_RUN = 64
 
 
 @dataclass(frozen=True)
@@ -88,39 +99,50 @@ class Cells:
         """The arrays by name, to be stored; ``Cells(**tensors)`` is the same again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def _similarity(self, scaled: Floats, part: slice) -> Floats:
-        """Similarity of a part of the codes ``(n,)`` to the view that is most like each."""
-        result: Floats = (scaled @ self.codes[part].astype(np.float32).T).max(axis=0)
+    def candidates(
+        self, queries: Floats, count: int, excluded: NDArray[np.bool_] | None
+    ) -> Iterator[NDArray[np.int64]]:
+        """Up to ``count`` rows for each slice that are like any of its views ``(n, V, D)``, in ascending order."""
+        views = queries.shape[1]
+        together = min(_TOGETHER, _PAIRS // (views * len(self.centroids)), _SIMILARITIES // len(self.codes))
+        left_out = None if excluded is None else excluded[self.rows]
+        for part in _batches(len(queries), max(1, together)):
+            for similarity in self._similarities(queries[part]):
+                if left_out is not None:
+                    similarity[left_out] = _UNSEEN
+                yield np.sort(self.rows[_highest(similarity, count)]).astype(np.int64)
+
+    def _similarities(self, queries: Floats) -> Floats:
+        """Similarity ``(n, N)`` of every code to that of a slice's views which is most like it, or ``_UNSEEN``."""
+        slices, views, dimension = queries.shape
+        seen = _components(queries.reshape(-1, dimension), self.basis)
+        scaled = seen * self.step
+        result = np.full((slices, len(self.codes)), _UNSEEN)
+        cell, view = self._nearest_pairs(seen.reshape(slices, views, -1))
+        pair_starts = np.searchsorted(cell, np.arange(len(self.centroids) + 1))
+        of_slice = view // views
+        # Pairs are in the order of cells, and in a cell of slices: where those of another slice begin.
+        firsts = np.flatnonzero(np.r_[True, (np.diff(of_slice) != 0) | (np.diff(cell) != 0)])
+        first_starts = np.searchsorted(firsts, pair_starts)
+        present, firsts = of_slice[firsts], firsts - pair_starts[cell[firsts]]
+        for i in np.flatnonzero(np.diff(pair_starts)):
+            within, own = slice(*self.starts[i : i + 2]), slice(*first_starts[i : i + 2])
+            pairs = view[pair_starts[i] : pair_starts[i + 1]]
+            similarity = scaled.take(pairs, axis=0) @ self.codes[within].astype(np.float32).T
+            result[present[own], within] = np.maximum.reduceat(similarity, firsts[own], axis=0)
         return result
 
-    def _everywhere(self, scaled: Floats) -> tuple[NDArray[np.int32], Floats]:
-        """All rows, and their similarity."""
-        starts = range(0, len(self.codes), _BLOCK_ROWS)
-        return self.rows, np.concatenate([self._similarity(scaled, slice(i, i + _BLOCK_ROWS)) for i in starts])
-
-    def _nearby(self, seen: Floats, scaled: Floats, share: float) -> tuple[NDArray[np.int32], Floats]:
-        """Rows in a share of all pairs of a view and a cell, the nearest ones, and their similarity."""
-        nearness = self.centroids @ seen.T
-        pairs = max(1, round(share * nearness.size))
-        cell, view = np.nonzero(nearness >= np.partition(nearness, -pairs, axis=None)[-pairs])
-        cells, firsts = np.unique(cell, return_index=True)
-        within = [slice(start, stop) for start, stop in zip(self.starts[cells], self.starts[cells + 1], strict=True)]
-        views = np.split(view, firsts[1:])
-        similarity = [self._similarity(scaled[own], part) for own, part in zip(views, within, strict=True)]
-        return np.concatenate([self.rows[part] for part in within]), np.concatenate(similarity)
-
-    def candidates(self, queries: Floats, count: int, excluded: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-        """Up to ``count`` rows that are like any view ``(V, D)`` of a slice, in any order."""
-        seen = _components(queries, self.basis)
-        scaled = seen * self.step
-        share = max(_COMPARED / len(self.codes), _PROBED)
-        rows, similarity = self._everywhere(scaled) if share >= 1 else self._nearby(seen, scaled, share)
-        if excluded is not None:
-            kept = ~excluded[rows]
-            rows, similarity = rows[kept], similarity[kept]
-        if len(rows) > count:
-            rows = rows[np.argpartition(-similarity, count - 1)[:count]]
-        return np.sort(rows).astype(np.int64)
+    def _nearest_pairs(self, seen: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A share of each slice's pairs of a cell and a view ``(n, V, 96)``, in order; views are numbered on."""
+        share = min(max(_COMPARED / len(self.codes), _PROBED), 1)
+        slices, views, _ = seen.shape
+        nearness = self.centroids @ seen.reshape(slices * views, -1).T
+        sample = np.ascontiguousarray(nearness[::_NEARNESS_STEP].reshape(-1, slices, views).swapaxes(0, 1))
+        sample = sample.reshape(slices, -1)
+        wanted = max(1, round(share * sample.shape[1]))
+        limit = np.partition(sample, -wanted, axis=1)[:, -wanted]
+        cell, view = np.nonzero(nearness >= np.repeat(limit, views))
+        return cell, view
 
 
 def read_cells(path: Path) -> Cells:
@@ -139,28 +161,60 @@ class ClusteredIndex:
     def __init__(self, cells: Cells, shards: Shards, whitening: Whitening) -> None:
         self._cells, self._shards, self._whitening = cells, shards, whitening
 
-    def vectors_of(self, rows: NDArray[np.int64]) -> Floats:
-        """Whitened unit vectors of rows."""
-        return self._whitening(gathered(self._shards, rows))
+    def search(
+        self,
+        queries: Floats,
+        count: int,
+        excluded: NDArray[np.bool_] | None = None,
+        measure: Measure | None = None,
+    ) -> Nearest:
+        """Nearest distinct rows of queries ``(n, V, D)``; rows where ``excluded`` ``(N,)`` is true are left out.
 
-    def search(self, queries: Floats, count: int, excluded: NDArray[np.bool_] | None = None) -> Nearest:
-        """Nearest distinct rows of queries ``(n, V, D)``; rows where ``excluded`` ``(N,)`` is true are left out."""
+        With ``measure``, also the candidates' similarity by it.
+        """
+        shape = len(queries), count
         result = Nearest(
-            np.full((len(queries), count), -1, np.float32),
-            np.full((len(queries), count), -1, np.int64),
-            np.zeros((len(queries), count), np.int64),
+            np.full(shape, -1, np.float32),
+            np.full(shape, -1, np.int64),
+            np.zeros(shape, np.int64),
+            None if measure is None else np.full(shape, -1, np.float32),
         )
-        wanted = max(count, _AGAIN)
-        for i, views in enumerate(queries):
-            rows = self._cells.candidates(views, wanted, excluded)
-            similarity = views @ self.vectors_of(rows).T
-            best = similarity.max(axis=0)
-            order = np.argsort(-best, kind="stable")[:count]
-            found = slice(0, len(order))
-            result.similarity[i, found], result.row[i, found] = best[order], rows[order]
-            result.view[i, found] = similarity[:, order].argmax(axis=0)
+        for part in _batches(len(queries), _TOGETHER):
+            listed = list(self._cells.candidates(queries[part], max(count, _AGAIN), excluded))
+            every = np.unique(np.concatenate(listed))
+            vectors = self._whitening(gathered(self._shards, every))
+            for i, rows in enumerate(listed, part.start):
+                own = vectors[np.searchsorted(every, rows)]
+                similarity = queries[i] @ own.T
+                best = similarity.max(axis=0)
+                order = np.argsort(-best, kind="stable")[:count]
+                found, views = slice(0, len(order)), similarity[:, order].argmax(axis=0)
+                result.similarity[i, found], result.row[i, found], result.view[i, found] = (
+                    best[order],
+                    rows[order],
+                    views,
+                )
+                if measure is not None and result.measured is not None:
+                    result.measured[i, found] = measure(queries[i], views, own[order])
         released(self._shards)
         return result
+
+
+def _batches(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _highest(values: Floats, count: int) -> NDArray[np.int64]:
+    """Places of the ``count`` highest values of those that were seen, in any order."""
+    whole = len(values) // _RUN * _RUN
+    limit = _UNSEEN
+    if whole // _RUN > count:  # each of the highest runs has one at least, so no value below these is among the highest
+        limit = np.partition(values[:whole].reshape(-1, _RUN).max(axis=1), -count)[-count]
+    places = np.flatnonzero(values >= limit)
+    places = places[values[places] > _UNSEEN]
+    if len(places) > count:
+        places = places[np.argpartition(-values[places], count - 1)[:count]]
+    return places
 
 
 def _even(count: int, wanted: int) -> NDArray[np.int64]:

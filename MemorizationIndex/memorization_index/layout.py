@@ -44,11 +44,16 @@ def describe(images: NDArray[np.float32], view: View | None = None) -> NDArray[n
     return result
 
 
-def part_similarity(query: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Similarity in parts of whitened vectors ``(k, 1600)``, pair by pair: mean cosine of the 8 best of 25 parts."""
+def part_similarity(
+    views: NDArray[np.float32], found_by: NDArray[np.int64], vectors: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Similarity in parts of whitened vectors ``(k, 1600)`` to those of the views ``(V, 1600)`` that found them.
+
+    It is the mean cosine of the 8 best of 25 parts.
+    """
     parts = _parts()
-    dots = (query * vectors) @ parts
-    norms = np.sqrt((np.square(query) @ parts) * (np.square(vectors) @ parts))
+    dots = (views[found_by] * vectors) @ parts
+    norms = np.sqrt((np.square(views) @ parts)[found_by] * (np.square(vectors) @ parts))
     cosines = dots / np.maximum(norms, 1e-12)
     best = np.partition(cosines, -BEST_PARTS, axis=1)[:, -BEST_PARTS:]
     result: NDArray[np.float32] = best.mean(axis=1).astype(np.float32)

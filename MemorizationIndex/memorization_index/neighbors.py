@@ -6,7 +6,8 @@ Queries come as views: ``(n, V, d)``, several whitened descriptors for each slic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,23 @@ FAISS_FROM = 50_000
 #: NumPy computes this many similarities at once (memory: 4 bytes each).
 _BLOCK = 16_000_000
 
+#: Another similarity ``(k,)`` of a slice's views ``(V, d)`` and its candidates: by which view each was found ``(k,)``,
+#: and their vectors ``(k, d)``.
+Measure = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]
+
 
 @dataclass(frozen=True)
 class Nearest:
     """Per slice ``(n, count)``: cosine similarities, best first, training rows, and the views that found them.
 
-    Where fewer training slices exist, rows are −1 and similarities −1.
+    Where fewer training slices exist, rows are −1 and similarities −1. ``measured`` is the similarity by another
+    measure, where the search was given one.
     """
 
     similarity: NDArray[np.float32]
     row: NDArray[np.int64]
     view: NDArray[np.int64]
+    measured: NDArray[np.float32] | None = None
 
     def first(self, count: int) -> Nearest:
         """Only the ``count`` nearest."""
@@ -41,12 +48,27 @@ class Index:
         self.vectors = np.ascontiguousarray(vectors, np.float32)
         self._faiss: Any = _faiss_index(self.vectors) if len(self.vectors) >= FAISS_FROM else None
 
-    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The vectors of rows."""
-        return self.vectors[rows]
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        excluded: NDArray[np.bool_] | None = None,
+        measure: Measure | None = None,
+    ) -> Nearest:
+        """Nearest distinct rows of queries ``(n, V, d)``; rows where ``excluded`` ``(N,)`` is true are left out.
 
-    def search(self, queries: NDArray[np.float32], count: int, excluded: NDArray[np.bool_] | None = None) -> Nearest:
-        """Nearest distinct rows of queries ``(n, V, d)``; rows where ``excluded`` ``(N,)`` is true are left out."""
+        With ``measure``, also the candidates' similarity by it.
+        """
+        nearest = self._nearest(queries, count, excluded)
+        if measure is None:
+            return nearest
+        measured = np.full(nearest.row.shape, -1, np.float32)
+        for i, (rows, views) in enumerate(zip(nearest.row, nearest.view, strict=True)):
+            known = rows >= 0
+            measured[i, known] = measure(queries[i], views[known], self.vectors[rows[known]])
+        return replace(nearest, measured=measured)
+
+    def _nearest(self, queries: NDArray[np.float32], count: int, excluded: NDArray[np.bool_] | None) -> Nearest:
         if self._faiss is not None and excluded is None:
             return self._search_faiss(queries, count)
         step = max(1, _BLOCK // max(len(self.vectors) * queries.shape[1], 1))

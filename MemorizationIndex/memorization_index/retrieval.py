@@ -74,9 +74,10 @@ class Retriever:
         for channel, (features, views) in describer.describe_chosen(stack, leading).items():
             whitened = self.whitenings[channel](features)
             parted = channel == LAYOUT
-            nearest = self.banks[channel].search(whitened, PART_CANDIDATES if parted else CANDIDATES, excluded)
+            count, measure = (PART_CANDIDATES, layout.part_similarity) if parted else (CANDIDATES, None)
+            nearest = self.banks[channel].search(whitened, count, excluded, measure)
             if parted:
-                found[PART] = _seen_under(views, self._in_parts(whitened, nearest))
+                found[PART] = _seen_under(views, _by_parts(nearest))
             found[channel] = _seen_under(views, nearest.first(CANDIDATES))
         return joined(found, self.scale)
 
@@ -87,19 +88,17 @@ class Retriever:
         for (label, part), found in in_order(lambda labeled: self.examine(describer, labeled[1]), parts):
             yield label, part, found
 
-    def _in_parts(self, queries: NDArray[np.float32], nearest: Nearest) -> Nearest:
-        """The same candidates ordered by how well parts of them agree, each under the view that it was found under."""
-        bank = self.banks[LAYOUT]
-        similarity = np.full(nearest.row.shape, -1, np.float32)
-        for i, (rows, views) in enumerate(zip(nearest.row, nearest.view, strict=True)):
-            known = rows >= 0
-            similarity[i, known] = layout.part_similarity(queries[i, views[known]], bank.vectors_of(rows[known]))
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, :CANDIDATES]
-        rows, views = np.take_along_axis(nearest.row, order, 1), np.take_along_axis(nearest.view, order, 1)
-        return Nearest(np.take_along_axis(similarity, order, 1), rows, views)
-
     def _nearest(self, channel: str, features: NDArray[np.floating], excluded: Excluded) -> Nearest:
         return self.banks[channel].search(self.whitenings[channel](features), CANDIDATES, excluded)
+
+
+def _by_parts(nearest: Nearest) -> Nearest:
+    """The candidates whose parts agree best, each under the view that it was found under."""
+    similarity = nearest.measured
+    assert similarity is not None
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :CANDIDATES]
+    rows, views = np.take_along_axis(nearest.row, order, 1), np.take_along_axis(nearest.view, order, 1)
+    return Nearest(np.take_along_axis(similarity, order, 1), rows, views)
 
 
 def _seen_under(views: NDArray[np.int64], nearest: Nearest) -> Nearest:

@@ -1,7 +1,8 @@
 """Search and memory at 10,000 to a million slices: ``python Testing/benchmarks/scale.py --slices N [--work DIR]``.
 
 Prints JSON: peak memory of every stage, processor seconds of building the index, processor milliseconds of a query's
-search, and recall. Each stage runs in a process of its own, so that its peak is its own.
+search (of ``layout`` with the comparison in parts), and recall. Each stage runs in a process of its own, so that its
+peak is its own.
 
 What is searched are *generated features*, not pictures: 16 of those of computed heads are mixed at random, which keeps
 their mean and covariance, and written as a build writes them. A query has as many views as a slice has in ``spectral``
@@ -32,16 +33,20 @@ from memorization_index.clustered import Cells, ClusteredIndex  # noqa: E402
 from memorization_index.cohort import find_volumes  # noqa: E402
 from memorization_index.encoding import read_slices, written_shards  # noqa: E402
 from memorization_index.evaluation.cohorts import make_demo_cohort  # noqa: E402
+from memorization_index.layout import part_similarity  # noqa: E402
 from memorization_index.neighbors import Index  # noqa: E402
 from memorization_index.nulls import FOLDS  # noqa: E402
 from memorization_index.reference import blocks  # noqa: E402
+from memorization_index.retrieval import CANDIDATES, PART_CANDIDATES  # noqa: E402
 from memorization_index.shards import gathered  # noqa: E402
 from memorization_index.whitening import Moments, Whitening, merged  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 from throughput import flags  # noqa: E402
 
 VIEWS = {"spectral": 140, "layout": 10}
-COUNT = {"spectral": 3, "layout": 200}
+COUNT = {"spectral": CANDIDATES, "layout": PART_CANDIDATES}
+#: What candidates are compared by besides: ``layout.part``.
+MEASURE = {"spectral": None, "layout": part_similarity}
 SUBJECT_SLICES = 40
 #: Heads' slices that are mixed into one row.
 MIXED = 16
@@ -117,7 +122,7 @@ def search(work: Path, channel: str, number: int, name: str, exact: bool) -> dic
     asked, _ = queries(work, channel, white, number, number // 2, 2)
     searched = ClusteredIndex(Cells(**load_file(work / f"{channel}-cells")), parts, white)
     started = time.process_time()
-    found = searched.search(asked, COUNT[channel])
+    found = searched.search(asked, COUNT[channel], measure=MEASURE[channel])
     spent = (time.process_time() - started) / number
     novel = np.arange(number) >= number // 2
     result = {"ms_a_query": round(spent * 1e3, 2), "limit": float(np.quantile(found.similarity[novel, 0], 0.99))}

@@ -42,12 +42,13 @@ def queries(exact) -> np.ndarray:
     return views / np.linalg.norm(views, axis=2, keepdims=True)
 
 
-@pytest.mark.parametrize("probed", [1, 0.9999])
+@pytest.mark.parametrize("pairs", [2**24, 1])
 def test_where_every_cell_is_looked_into_the_exact_search_comes_out(
-    probed: float, shards, whitening, exact, queries, monkeypatch
+    pairs: int, shards, whitening, exact, queries, monkeypatch
 ) -> None:
-    monkeypatch.setattr(clustered, "_PROBED", probed)
-    monkeypatch.setattr(clustered, "_COMPARED", 1)
+    monkeypatch.setattr(clustered, "_PROBED", 1)
+    monkeypatch.setattr(clustered, "_NEARNESS_STEP", 1)
+    monkeypatch.setattr(clustered, "_PAIRS", pairs)  # many slices at a time, and one
     monkeypatch.setattr(clustered, "_AGAIN", SLICES)
     searched = ClusteredIndex(Cells.of(shards, whitening), shards, whitening)
     excluded = np.arange(SLICES) % 7 == 0
@@ -56,6 +57,32 @@ def test_where_every_cell_is_looked_into_the_exact_search_comes_out(
         np.testing.assert_array_equal(found.row, known.row)
         np.testing.assert_array_equal(found.view, known.view)
         np.testing.assert_allclose(found.similarity, known.similarity, atol=1e-5)
+
+
+def test_candidates_are_measured_anew_as_the_exact_search_does(shards, whitening, exact, queries, monkeypatch) -> None:
+    monkeypatch.setattr(clustered, "_PROBED", 1)
+    monkeypatch.setattr(clustered, "_NEARNESS_STEP", 1)
+    monkeypatch.setattr(clustered, "_AGAIN", SLICES)
+
+    def first_half(views: np.ndarray, found_by: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        return (views[found_by, : DIMENSION // 2] * vectors[:, : DIMENSION // 2]).sum(axis=1)
+
+    found = ClusteredIndex(Cells.of(shards, whitening), shards, whitening).search(queries, 20, measure=first_half)
+    known = exact.search(queries, 20, measure=first_half)
+    halves = exact.vectors[known.row, : DIMENSION // 2]
+    own = np.take_along_axis(queries, known.view[..., None], axis=1)[..., : DIMENSION // 2]
+    np.testing.assert_allclose(known.measured, (halves * own).sum(axis=2), atol=1e-5)
+    np.testing.assert_allclose(found.measured, known.measured, atol=1e-5)
+
+
+def test_the_highest_values_are_found_among_many_and_among_few() -> None:
+    random = np.random.default_rng(2)
+    for length in (1, 40, 1000, 100_001):
+        values = random.uniform(-1, 1, length).astype(np.float32)
+        values[random.random(length) < 0.3] = clustered._UNSEEN
+        seen = np.flatnonzero(values > clustered._UNSEEN)
+        expected = seen[np.argsort(-values[seen])[:32]]
+        np.testing.assert_array_equal(np.sort(clustered._highest(values, 32)), np.sort(expected))
 
 
 @pytest.mark.parametrize("compared", [SLICES, SLICES // 4])
