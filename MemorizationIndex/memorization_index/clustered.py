@@ -44,15 +44,12 @@ _PROBED = 1 / 8
 _AGAIN = 32
 _SAMPLE = 65_536
 _BLOCK_ROWS = 4096
-#: Slices that are searched at a time, at most; fewer where their pairs of a view and a cell, or their similarities to
-#: all codes, would be more than these (both 4 bytes each).
-_TOGETHER, _PAIRS, _SIMILARITIES = 32, 2**24, 2**25
+#: Slices that are searched at a time, at most; fewer where their pairs of a view and a cell would be more than these.
+_TOGETHER, _PAIRS = 32, 2**24
 #: Of so many cells one tells how near those are that make up the share.
 _NEARNESS_STEP = 8
-#: Similarity of a code that no view of a slice was compared with.
-_UNSEEN = np.float32(-2)
-#: Of so many codes the most similar one is looked at first.
-_RUN = 64
+#: For each candidate so many codes of the nearest cells are compared first.
+_FIRST = 4
 
 
 @dataclass(frozen=True)
@@ -76,10 +73,9 @@ class Cells:
         """Learn cells from stored features ``(N, D)`` and sort all of them in."""
         count = sum(map(len, shards))
         cells = round(_CELLS * count**0.5)
-        basis = _principal(whitening(gathered(shards, rows)) for rows in _parts(_even(count, _SAMPLE)))
-        sample = _parts(_even(count, cells * _LEARNED_FROM))
-        learned = np.concatenate([_components(whitening(gathered(shards, rows)), basis) for rows in sample])
-        released(shards)
+        basis = _principal(map(whitening, _sampled(shards, _SAMPLE)))
+        sample = _sampled(shards, cells * _LEARNED_FROM)
+        learned = np.concatenate([_components(whitening(block), basis) for block in sample])
         centroids = _learned(learned, cells)
         step = (np.abs(learned).max(axis=0) / 127).astype(np.float32)
         codes, labels = np.empty((count, basis.shape[1]), np.int8), np.empty(count, np.int32)
@@ -103,45 +99,72 @@ class Cells:
         self, queries: Floats, count: int, excluded: NDArray[np.bool_] | None
     ) -> Iterator[NDArray[np.int64]]:
         """Up to ``count`` rows for each slice that are like any of its views ``(n, V, D)``, in ascending order."""
-        views = queries.shape[1]
-        together = min(_TOGETHER, _PAIRS // (views * len(self.centroids)), _SIMILARITIES // len(self.codes))
-        left_out = None if excluded is None else excluded[self.rows]
-        for part in _batches(len(queries), max(1, together)):
-            for similarity in self._similarities(queries[part]):
-                if left_out is not None:
-                    similarity[left_out] = _UNSEEN
-                yield np.sort(self.rows[_highest(similarity, count)]).astype(np.int64)
+        together = max(1, min(_TOGETHER, _PAIRS // (queries.shape[1] * len(self.centroids))))
+        usable = np.ones(len(self.codes), bool) if excluded is None else ~excluded[self.rows]
+        for part in _batches(len(queries), together):
+            for found, similarity in self._similar(queries[part], count, usable):
+                order = np.argsort(-similarity, kind="stable")
+                codes, first = np.unique(found[order], return_index=True)
+                yield np.sort(self.rows[codes[np.argsort(first)[:count]]]).astype(np.int64)
 
-    def _similarities(self, queries: Floats) -> Floats:
-        """Similarity ``(n, N)`` of every code to that of a slice's views which is most like it, or ``_UNSEEN``."""
+    def _similar(
+        self, queries: Floats, count: int, usable: NDArray[np.bool_]
+    ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+        """For each slice ``(n, V, D)`` codes that a view is like, and how much; the ``count`` most similar are there.
+
+        A code may be there for several views. What a slice's nearest cells hold says how similar the others must be.
+        """
         slices, views, dimension = queries.shape
         seen = _components(queries.reshape(-1, dimension), self.basis)
         scaled = seen * self.step
-        result = np.full((slices, len(self.codes)), _UNSEEN)
-        cell, view = self._nearest_pairs(seen.reshape(slices, views, -1))
-        pair_starts = np.searchsorted(cell, np.arange(len(self.centroids) + 1))
-        of_slice = view // views
-        # Pairs are in the order of cells, and in a cell of slices: where those of another slice begin.
-        firsts = np.flatnonzero(np.r_[True, (np.diff(of_slice) != 0) | (np.diff(cell) != 0)])
-        first_starts = np.searchsorted(firsts, pair_starts)
-        present, firsts = of_slice[firsts], firsts - pair_starts[cell[firsts]]
-        for i in np.flatnonzero(np.diff(pair_starts)):
-            within, own = slice(*self.starts[i : i + 2]), slice(*first_starts[i : i + 2])
-            pairs = view[pair_starts[i] : pair_starts[i + 1]]
-            similarity = scaled.take(pairs, axis=0) @ self.codes[within].astype(np.float32).T
-            result[present[own], within] = np.maximum.reduceat(similarity, firsts[own], axis=0)
-        return result
+        nearness = self.centroids @ seen.T
+        sizes = np.diff(np.concatenate([[0], usable.cumsum()])[self.starts])
+        enough = _FIRST * count
+        near = [
+            self._in_nearest_cells(nearness[:, own].max(axis=1), sizes, enough, scaled[own], usable)
+            for own in _batches(slices * views, views)
+        ]
+        lowest = [np.partition(value, -count)[-count] if len(value) > count else -np.inf for _, value in near]
+        limits = np.array(lowest, np.float32).repeat(views)
+        cell, view = self._nearest_pairs(nearness, slices)
+        starts = np.searchsorted(cell, np.arange(len(self.centroids) + 1))
+        of_slice, codes, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+        for i in np.flatnonzero(np.diff(starts)):
+            first, stop = self.starts[i : i + 2]
+            own = view[starts[i] : starts[i + 1]]
+            similarity = scaled.take(own, axis=0) @ self.codes[first:stop].astype(np.float32).T
+            places = np.flatnonzero(similarity >= limits.take(own)[:, None])
+            if len(places):
+                by, code = np.divmod(places, stop - first)
+                of_slice.append(own[by] // views)
+                codes.append(first + code)
+                values.append(similarity.ravel()[places].astype(np.float32))
+        by, code, value = np.concatenate(of_slice), np.concatenate(codes), np.concatenate(values)
+        for number in range(slices):
+            places = np.flatnonzero((by == number) & usable[code])
+            yield np.concatenate([near[number][0], code[places]]), np.concatenate([near[number][1], value[places]])
 
-    def _nearest_pairs(self, seen: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """A share of each slice's pairs of a cell and a view ``(n, V, 96)``, in order; views are numbered on."""
+    def _in_nearest_cells(
+        self, nearness: Floats, sizes: NDArray[np.int64], enough: int, scaled: Floats, usable: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """The usable codes in as many of the nearest cells as have ``enough``, and their similarity to a slice's views.
+
+        ``nearness`` ``(K,)`` of the cells, and their ``sizes`` ``(K,)``: usable codes.
+        """
+        order = np.argsort(-nearness)
+        cells = order[: np.searchsorted(sizes[order].cumsum(), enough) + 1]
+        codes = np.concatenate([np.arange(*self.starts[c : c + 2]) for c in cells])
+        codes = codes[usable[codes]]
+        return codes, (scaled @ self.codes[codes].astype(np.float32).T).max(axis=0)
+
+    def _nearest_pairs(self, nearness: Floats, slices: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A share of each slice's pairs of a cell and a view, of their nearness ``(K, n·V)``, in order."""
         share = min(max(_COMPARED / len(self.codes), _PROBED), 1)
-        slices, views, _ = seen.shape
-        nearness = self.centroids @ seen.reshape(slices * views, -1).T
-        sample = np.ascontiguousarray(nearness[::_NEARNESS_STEP].reshape(-1, slices, views).swapaxes(0, 1))
-        sample = sample.reshape(slices, -1)
+        sample = nearness[::_NEARNESS_STEP]
+        sample = sample.reshape(len(sample), slices, -1).swapaxes(0, 1).reshape(slices, -1)
         wanted = max(1, round(share * sample.shape[1]))
         limit = np.partition(sample, -wanted, axis=1)[:, -wanted]
-        cell, view = np.nonzero(nearness >= np.repeat(limit, views))
+        cell, view = np.nonzero(nearness >= np.repeat(limit, nearness.shape[1] // slices))
         return cell, view
 
 
@@ -183,6 +206,7 @@ class ClusteredIndex:
             listed = list(self._cells.candidates(queries[part], max(count, _AGAIN), excluded))
             every = np.unique(np.concatenate(listed))
             vectors = self._whitening(gathered(self._shards, every))
+            released(self._shards)
             for i, rows in enumerate(listed, part.start):
                 own = vectors[np.searchsorted(every, rows)]
                 similarity = queries[i] @ own.T
@@ -204,25 +228,16 @@ def _batches(count: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _highest(values: Floats, count: int) -> NDArray[np.int64]:
-    """Places of the ``count`` highest values of those that were seen, in any order."""
-    whole = len(values) // _RUN * _RUN
-    limit = _UNSEEN
-    if whole // _RUN > count:  # each of the highest runs has one at least, so no value below these is among the highest
-        limit = np.partition(values[:whole].reshape(-1, _RUN).max(axis=1), -count)[-count]
-    places = np.flatnonzero(values >= limit)
-    places = places[values[places] > _UNSEEN]
-    if len(places) > count:
-        places = places[np.argpartition(-values[places], count - 1)[:count]]
-    return places
-
-
 def _even(count: int, wanted: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(np.int64))
 
 
-def _parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return np.array_split(rows, -(-len(rows) // _BLOCK_ROWS))
+def _sampled(shards: Shards, wanted: int) -> Iterator[NDArray[np.float16]]:
+    """So many rows, evenly spaced, in blocks. Around a row more is mapped than the row: given back after each block."""
+    rows = _even(sum(map(len, shards)), wanted)
+    for part in _batches(len(rows), _BLOCK_ROWS):
+        yield gathered(shards, rows[part])
+        released(shards)
 
 
 def _principal(parts: Iterable[Floats]) -> Floats:

@@ -75,16 +75,6 @@ def test_candidates_are_measured_anew_as_the_exact_search_does(shards, whitening
     np.testing.assert_allclose(found.measured, known.measured, atol=1e-5)
 
 
-def test_the_highest_values_are_found_among_many_and_among_few() -> None:
-    random = np.random.default_rng(2)
-    for length in (1, 40, 1000, 100_001):
-        values = random.uniform(-1, 1, length).astype(np.float32)
-        values[random.random(length) < 0.3] = clustered._UNSEEN
-        seen = np.flatnonzero(values > clustered._UNSEEN)
-        expected = seen[np.argsort(-values[seen])[:32]]
-        np.testing.assert_array_equal(np.sort(clustered._highest(values, 32)), np.sort(expected))
-
-
 @pytest.mark.parametrize("compared", [SLICES, SLICES // 4])
 def test_what_is_more_similar_than_strangers_are_is_found(
     compared: int, shards, whitening, exact, queries, monkeypatch
