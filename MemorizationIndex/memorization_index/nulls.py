@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,13 +92,28 @@ class NullBuilder:
         self.volumes, self.slice_volume = reference.volumes, reference.slice_volume
         self.subject = reference.subject_labels
         self.fold = fold_labels([v.subject for v in reference.volumes], seed)
+        self._kept: dict[tuple[str, int], Moments] = {}
 
     def moments(self) -> dict[str, Moments]:
         """Moments of all features, by channel; merged from those of the folds, so that no order matters."""
-        folds = np.unique(self.fold[self.slice_volume])
-        return {c: merged(self._fold_moments(c, int(f)) for f in folds) for c in self.reference.features}
+        folds = [int(fold) for fold in np.unique(self.fold[self.slice_volume])]
+        return {
+            c: merged(self._summed(c, fold, len(folds) <= FOLDS) for fold in folds) for c in self.reference.features
+        }
+
+    def _summed(self, channel: str, fold: int, keep: bool) -> Moments:
+        """Moments of a fold, kept for its whitening where folds are few: in float32, for 20 times D² numbers are many.
+
+        More folds are of one subject each, whose few slices are summed again.
+        """
+        found = self._fold_moments(channel, fold)
+        if keep:
+            self._kept[channel, fold] = replace(found, second=found.second.astype(np.float32))
+        return found
 
     def _fold_moments(self, channel: str, fold: int) -> Moments:
+        if (channel, fold) in self._kept:
+            return self._kept.pop((channel, fold))
         rows = (self.fold == fold)[self.slice_volume]
         return merged(Moments.of(block) for block in blocks(self.reference.features[channel], rows))
 
