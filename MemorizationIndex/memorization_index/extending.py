@@ -58,11 +58,15 @@ def extend(
 ) -> Reference:
     """Add volumes to a reference and save the result to ``out``, which may be where the reference lies.
 
-    Files that the reference was built on are passed over, so that a folder which has grown can be given as it is.
+    Files that the reference was built on are passed over, where they were then and below the training root, so that a
+    folder which has grown can be given as it is, also where it was moved.
     Raises :class:`MemorizationIndexError` where there is nothing new, or a new volume has the name of an old one.
     """
     progress = progress or Progress()
     known = {Path(f) for volume in reference.volumes for f in volume.files}
+    if growth.options.training_root is not None:
+        moved = TrainingImages(reference.volumes, reference.plane, growth.options.training_root, Progress())
+        known |= {f.absolute() for i in range(len(reference.volumes)) for f in moved.locate(i) or ()}
     cohort = find_volumes(inputs, subjects)
     cohort.entries = sorted((e for e in cohort.entries if not known & _absolute(e)), key=lambda entry: entry.name)
     for skipped in cohort.skipped:
@@ -71,7 +75,10 @@ def extend(
         if out is not None:
             _tidy(Path(out).absolute())
         raise MemorizationIndexError("No new training image was found; expected at least one, so check the paths.")
-    _check_names([[v.name for v in reference.volumes], [e.name for e in cohort.entries]])
+    _check_names(
+        [[v.name for v in reference.volumes], [e.name for e in cohort.entries]],
+        "; where the reference's images were moved, name the folder they are in now with --training-root",
+    )
     describer = describer_of(reference, growth.options)
 
     def build(workspace: Path) -> Reference:
@@ -138,12 +145,12 @@ def _place(reference: Reference) -> str:
     return str(reference.folder or "a reference in memory")
 
 
-def _check_names(names: Sequence[Sequence[str]]) -> None:
+def _check_names(names: Sequence[Sequence[str]], further: str = "") -> None:
     twice = [name for name, count in Counter(n for part in names for n in part).items() if count > 1]
     if twice:
         raise MemorizationIndexError(
             f"{len(twice)} volumes of different parts have the same name (the first: {twice[0]}); expected each volume "
-            f"once, so leave it out or name it in a table's column 'volume'."
+            f"once, so leave it out or name it in a table's column 'volume'{further}."
         )
 
 

@@ -170,6 +170,21 @@ def test_moved_training_images_are_found_below_the_training_root(cohort, tmp_pat
     assert len(Reference.open(tmp_path / "grown").null_ncc)
 
 
+def test_folder_that_was_moved_and_has_grown_is_given_as_it_is(cohort, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    for part in ("early", "late"):
+        shutil.copytree(cohort.folder / part, moved, dirs_exist_ok=True)
+    early = Reference.open(cohort.early)
+    for number, volume in enumerate(early.volumes):  # as if its images were nowhere else any more
+        gone = tuple(file.replace(str(cohort.folder / "early"), str(tmp_path / "gone")) for file in volume.files)
+        early.volumes[number] = replace(volume, files=gone)
+    with pytest.raises(MemorizationIndexError, match=r"same name .* name the folder they are in now with --training-r"):
+        early.extend(moved)
+    early.extend(moved, tmp_path / "grown", training_root=moved)
+    Reference.build(moved, tmp_path / "full", power="none")
+    assert_same(tmp_path / "grown", tmp_path / "full")
+
+
 def test_another_image_below_the_training_root_is_refused(cohort, tmp_path: Path) -> None:
     elsewhere = shutil.copytree(cohort.folder / "early", tmp_path / "elsewhere")
     other = phantoms.write(elsewhere / "sub-03" / "sub-03_T1w.nii.gz", phantoms.anatomy(91)[4:6])
