@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.neighbors import Measure, Nearest
-from memorization_index.shards import gathered, released, row_blocks
+from memorization_index.shards import gathered, row_blocks
 from memorization_index.whitening import Whitening
 
 Floats = NDArray[np.float32]
@@ -206,21 +206,16 @@ class ClusteredIndex:
             listed = list(self._cells.candidates(queries[part], max(count, _AGAIN), excluded))
             every = np.unique(np.concatenate(listed))
             vectors = self._whitening(gathered(self._shards, every))
-            released(self._shards)
             for i, rows in enumerate(listed, part.start):
                 own = vectors[np.searchsorted(every, rows)]
                 similarity = queries[i] @ own.T
                 best = similarity.max(axis=0)
                 order = np.argsort(-best, kind="stable")[:count]
-                found, views = slice(0, len(order)), similarity[:, order].argmax(axis=0)
-                result.similarity[i, found], result.row[i, found], result.view[i, found] = (
-                    best[order],
-                    rows[order],
-                    views,
-                )
+                place = i, slice(0, len(order))
+                found_by = similarity[:, order].argmax(axis=0)
+                result.similarity[place], result.row[place], result.view[place] = best[order], rows[order], found_by
                 if measure is not None and result.measured is not None:
-                    result.measured[i, found] = measure(queries[i], views, own[order])
-        released(self._shards)
+                    result.measured[place] = measure(queries[i], found_by, own[order])
         return result
 
 
@@ -233,11 +228,9 @@ def _even(count: int, wanted: int) -> NDArray[np.int64]:
 
 
 def _sampled(shards: Shards, wanted: int) -> Iterator[NDArray[np.float16]]:
-    """So many rows, evenly spaced, in blocks. Around a row more is mapped than the row: given back after each block."""
+    """So many rows, evenly spaced, in blocks."""
     rows = _even(sum(map(len, shards)), wanted)
-    for part in _batches(len(rows), _BLOCK_ROWS):
-        yield gathered(shards, rows[part])
-        released(shards)
+    return (gathered(shards, rows[part]) for part in _batches(len(rows), _BLOCK_ROWS))
 
 
 def _principal(parts: Iterable[Floats]) -> Floats:

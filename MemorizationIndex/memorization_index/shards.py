@@ -27,13 +27,14 @@ def row_blocks(shards: Shards, size: int, chosen: NDArray[np.bool_] | None = Non
 
 
 def gathered(shards: Shards, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-    """The rows ``(k,)`` as ``(k, D)``."""
+    """The rows ``(k,)`` as ``(k, D)``. Around a row the system maps far more than the row."""
     starts = np.cumsum([0, *map(len, shards)])
     of_shard = np.searchsorted(starts, rows, side="right") - 1
     result = np.empty((len(rows), shards[0].shape[1]), np.float16)
     for number in np.unique(of_shard):
         here = of_shard == number
         result[here] = shards[number][rows[here] - starts[number]]
+        released([shards[number]])
     return result
 
 
