@@ -266,7 +266,7 @@ class ResponsivenessTest(PanelTestCase):
         writeResult(self.folder / "scores", {"copy": {**COPY, **match, "path": str(files["copy"])}}, slices)
         self.logic.results.show(self.folder / "scores", {}, {}, files=True)
         parameter.referenceFolder = reference
-        self.logic.startScoring([slicer.util.getNode("large")], self.shared / "reference")
+        self.logic.startScoring([slicer.util.getNode("large"), self.large()], self.shared / "reference")
         slicer.app.processEvents()
         held = {}
         ticks = Ticks()
@@ -278,13 +278,13 @@ class ResponsivenessTest(PanelTestCase):
         self.live(lambda: "training: loading" in self.ui.compareMessageLabel.text)
         self.live(lambda: not self.ui.compareMessageLabel.text)
         held["the training volume"] = ticks.stop()
+        self.assertTrue(self.logic.busy, "the job was over too early")
         for mode in ("blink", "checkerboard", "difference", "side by side"):
             ticks = Ticks()
             parameter.compare = mode
             self.panel.results.jump(110)
             self.live(lambda ticks=ticks: len(ticks.held) > 20)
             held[mode] = ticks.stop()
-        self.assertTrue(self.logic.busy, "the job was over too early")
         for what, longest in held.items():
             self.assertShort(what, [longest])
         node = self.panel.results.node.GetNodeReference("MemorizationIndexMatch")
