@@ -50,10 +50,5 @@ if __name__ == "__main__":
     else:
         run(PYTHON, "-m", "pytest", "Testing/library")
         # In a process of its own: the host changes Qt's classes into what PythonQt makes of them.
-        # The views' own tests without the panel, whose overlay draws into the same views: in Slicer, too, every file of
-        # tests has an application of its own.
-        names = ("overlay", "compare", "compare_life", "compare_modes", "found_copies")
-        views = [f"Testing/slicer/test_{name}.py" for name in names]
-        run(PYTHON, "-m", "pytest", *views)
-        run(PYTHON, "-m", "pytest", *(f"--ignore={view}" for view in views), "Testing/slicer")
+        run(PYTHON, "-m", "pytest", "Testing/slicer")
         run(PYTHON, "-m", "pytest", "Testing/host")  # its pictures are of an application that was just started

@@ -102,6 +102,9 @@ class ViewTestCase(SceneTestCase):
         self.manager = slicer.app.layoutManager()
         if self.manager is None:
             raise unittest.SkipTest("there are no views without a main window")
+        # Where an earlier test has opened the panel, its own overlay and comparison would be shown in the same views.
+        parameter = MemorizationIndexLogic().getParameterNode()
+        parameter.overlay, parameter.compare = False, "off"
         self.addCleanup(self.manager.setLayout, self.manager.layout)
         self.manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal")):

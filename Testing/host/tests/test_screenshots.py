@@ -16,7 +16,7 @@ from memorization_index.evaluation.cohorts import make_demo_cohort
 from memorization_index.matching import Match, agreement_map
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.volumes import SliceStack, square_images
-from MemorizationIndexLib import Compare, MemorizationIndexLogic, Overlay, TrainingVolumes
+from MemorizationIndexLib import Compare, Overlay, TrainingVolumes
 from MemorizationIndexLib.CompareLayout import QUERY, TRAINING
 from MemorizationIndexLib.VolumeWriter import worldMatrix
 from PIL import Image
@@ -35,8 +35,6 @@ class ScreenshotTest(ViewTestCase):
 
     def setUp(self):
         super().setUp()
-        # Where an earlier test has opened the panel, its overlay would draw into the same views.
-        MemorizationIndexLogic().getParameterNode().overlay = False
         files = make_demo_cohort(self.folder / "heads", subjects=2)
         self.training, other = (slicer.util.loadVolume(str(p), {"name": p.name[:11], "show": False}) for p in files)
         self.node = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, self.training, "synthetic 1")
