@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from memorization_index.encoders import packing
 from memorization_index.encoders.base import (
     Features,
     Pool,
@@ -66,11 +67,14 @@ class MriCoreEncoder:
         self.layers = tuple(f"block{i}" for i in self.blocks)
         self._batch_size = batch_size
         self._device = choose_device(device)
-        self.precision = choose_precision(precision, self._device)
+        packs = self._device.type == "cpu" and packing.is_worthwhile()
+        self.precision = choose_precision(precision, self._device, packs)
         self.fingerprint = fingerprint(checkpoint, settings, self.precision)
         self._grid = settings.image_size // shape.patch
         self._width = shape.width
         self._model = _build(checkpoint, settings, self._grid).to(self._device)
+        if packs and self.precision == "float32":
+            packing.pack(self._model)
 
     def encode(self, slices: Sequence[NDArray[Any]], pool: Pool = "mean") -> Features:
         """Features of raw 2-D arrays of any size, by layer (see :meth:`base.Encoder.encode`)."""

@@ -27,17 +27,20 @@ WORTHWHILE = 1.5
 _PRODUCT = (392, 768, 768)
 
 
-def choose_precision(precision: Precision, device: torch.device) -> Precision:
-    """The precision itself; for ``auto`` float16 on CUDA, and elsewhere what is worth it on this processor."""
+def choose_precision(precision: Precision, device: torch.device, packs: bool = False) -> Precision:
+    """The precision itself; for ``auto`` float16 on CUDA, and elsewhere what is worth it on this processor.
+
+    ``packs``: in float32 oneDNN would compute (see :mod:`.packing`).
+    """
     checked("precision", precision, PRECISIONS)
     if precision != "auto":
         return precision
     if device.type == "cuda":
         return "float16"
-    return "bfloat16" if device.type == "cpu" and bfloat16_speedup() >= WORTHWHILE else "float32"
+    return "bfloat16" if device.type == "cpu" and bfloat16_speedup(packs) >= WORTHWHILE else "float32"
 
 
-def bfloat16_speedup(rounds: int = 3) -> float:
+def bfloat16_speedup(packs: bool = False, rounds: int = 3) -> float:
     """How many times faster this processor multiplies matrices in bfloat16 than in float32 (tens of milliseconds)."""
     import torch
 
@@ -53,6 +56,11 @@ def bfloat16_speedup(rounds: int = 3) -> float:
                 if number:  # the first round warms up
                     seconds[kind].append(time.perf_counter() - start)
     single, half = (statistics.median(taken) for taken in seconds.values())
+    if packs:
+        from memorization_index.encoders.packing import linear_seconds
+
+        taken = linear_seconds()
+        single *= taken["oneDNN"] / taken["BLAS"]
     return single / half
 
 
