@@ -67,7 +67,7 @@ def test_auto_is_half_on_cuda_and_what_is_faster_here(monkeypatch):
     assert bfloat16_speedup() > 0
     # What is measured differs from moment to moment on a busy machine; what follows from it does not.
     for speedup, chosen in ((0.9 * WORTHWHILE, "float32"), (1.1 * WORTHWHILE, "bfloat16")):
-        monkeypatch.setattr("memorization_index.encoders.precision.bfloat16_speedup", lambda _packs, s=speedup: s)
+        monkeypatch.setattr("memorization_index.encoders.precision.bfloat16_speedup", lambda s=speedup: s)
         assert choose_precision("auto", torch.device("cpu")) == chosen
     with pytest.raises(MemorizationIndexError, match=r"precision='double'.*'float32'"):
         choose_precision("double", torch.device("cpu"))

@@ -67,13 +67,12 @@ class MriCoreEncoder:
         self.layers = tuple(f"block{i}" for i in self.blocks)
         self._batch_size = batch_size
         self._device = choose_device(device)
-        packs = self._device.type == "cpu" and packing.is_worthwhile()
-        self.precision = choose_precision(precision, self._device, packs)
+        self.precision = choose_precision(precision, self._device)
         self.fingerprint = fingerprint(checkpoint, settings, self.precision)
         self._grid = settings.image_size // shape.patch
         self._width = shape.width
         self._model = _build(checkpoint, settings, self._grid).to(self._device)
-        if packs and self.precision == "float32":
+        if self.precision == "float32" and self._device.type == "cpu" and packing.is_worthwhile():
             packing.pack(self._model)
 
     def encode(self, slices: Sequence[NDArray[Any]], pool: Pool = "mean") -> Features:

@@ -21,26 +21,25 @@ if TYPE_CHECKING:
 Precision = Literal["float32", "bfloat16", "float16", "auto"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "auto")
 
-#: How many times faster bfloat16 must be on a processor before ``auto`` takes it.
+#: How many times faster than float32 by PyTorch's BLAS bfloat16 must be on a processor before ``auto`` takes it. Where
+#: oneDNN computes float32 (see :mod:`.packing`), bfloat16 is about 1.6 times as fast: too close to be decided by timing,
+#: which would change from run to run.
 WORTHWHILE = 1.5
 #: Rows, depth and columns of the product that is timed: a batch's tokens through a layer of a ViT-B, in small.
 _PRODUCT = (392, 768, 768)
 
 
-def choose_precision(precision: Precision, device: torch.device, packs: bool = False) -> Precision:
-    """The precision itself; for ``auto`` float16 on CUDA, and elsewhere what is worth it on this processor.
-
-    ``packs``: in float32 oneDNN would compute (see :mod:`.packing`).
-    """
+def choose_precision(precision: Precision, device: torch.device) -> Precision:
+    """The precision itself; for ``auto`` float16 on CUDA, and elsewhere what is worth it on this processor."""
     checked("precision", precision, PRECISIONS)
     if precision != "auto":
         return precision
     if device.type == "cuda":
         return "float16"
-    return "bfloat16" if device.type == "cpu" and bfloat16_speedup(packs) >= WORTHWHILE else "float32"
+    return "bfloat16" if device.type == "cpu" and bfloat16_speedup() >= WORTHWHILE else "float32"
 
 
-def bfloat16_speedup(packs: bool = False, rounds: int = 3) -> float:
+def bfloat16_speedup(rounds: int = 3) -> float:
     """How many times faster this processor multiplies matrices in bfloat16 than in float32 (tens of milliseconds)."""
     import torch
 
@@ -56,11 +55,6 @@ def bfloat16_speedup(packs: bool = False, rounds: int = 3) -> float:
                 if number:  # the first round warms up
                     seconds[kind].append(time.perf_counter() - start)
     single, half = (statistics.median(taken) for taken in seconds.values())
-    if packs:
-        from memorization_index.encoders.packing import linear_seconds
-
-        taken = linear_seconds()
-        single *= taken["oneDNN"] / taken["BLAS"]
     return single / half
 
 
