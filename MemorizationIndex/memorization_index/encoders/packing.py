@@ -1,8 +1,8 @@
 """Linear maps in float32 on a processor, by whichever of PyTorch's two libraries multiplies faster there.
 
-PyTorch gives them to its BLAS (MKL), which leaves AVX-512 alone on processors that are not Intel's. oneDNN, which comes
-with PyTorch too, uses it, and keeps the weights in the order that it reads them in. Sums are the same but for their
-order: features differ as they do between two processors.
+PyTorch gives them to its BLAS (MKL), which on AMD's processors with AVX-512 is less than half as fast as oneDNN. That
+comes with PyTorch too, and keeps the weights in the order that it reads them in. Sums are the same but for their order:
+features differ as they do between two processors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-#: How many times faster oneDNN must be. (On Intel's processors both are alike.)
+#: How many times faster oneDNN must be.
 WORTHWHILE = 1.15
 #: Tokens, and numbers of a token before and after the map that is timed.
 _PRODUCT = (196, 768, 3072)

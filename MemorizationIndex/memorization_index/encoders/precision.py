@@ -22,8 +22,8 @@ Precision = Literal["float32", "bfloat16", "float16", "auto"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "auto")
 
 #: How many times faster than float32 by PyTorch's BLAS bfloat16 must be on a processor before ``auto`` takes it. Where
-#: oneDNN computes float32 (see :mod:`.packing`), bfloat16 is about 1.6 times as fast: too close to be decided by timing,
-#: which would change from run to run.
+#: oneDNN computes float32 (see :mod:`.packing`), bfloat16 is about 1.6 times as fast: too close to be decided by
+#: timing, which would change from run to run.
 WORTHWHILE = 1.5
 #: Rows, depth and columns of the product that is timed: a batch's tokens through a layer of a ViT-B, in small.
 _PRODUCT = (392, 768, 768)
