@@ -26,12 +26,14 @@ _NULL_ROWS = 2000
 class MemorizationDetector:
     """Copy evidence from precomputed features ``{layer: (n, D)}``.
 
-    >>> import numpy as np
-    >>> train = {"a": np.random.default_rng(0).normal(size=(300, 16))}
-    >>> detector = MemorizationDetector().fit(train, groups=np.arange(300) // 10)
-    >>> scores = detector.score_samples({"a": train["a"][:2]})
-    >>> scores["match"].tolist(), bool(scores["p_value"].max() < 0.01)
-    ([0, 1], True)
+    Example::
+
+        >>> import numpy as np
+        >>> train = {"a": np.random.default_rng(0).normal(size=(300, 16))}
+        >>> detector = MemorizationDetector().fit(train, groups=np.arange(300) // 10)
+        >>> scores = detector.score_samples({"a": train["a"][:2]})
+        >>> scores["match"].tolist(), bool(scores["p_value"].max() < 0.01)
+        ([0, 1], True)
 
     Parameters
     ----------
