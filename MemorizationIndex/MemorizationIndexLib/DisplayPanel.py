@@ -25,7 +25,7 @@ class DisplayPanel:
         self._node, self._compared, self._comparing, self._steps = None, None, False, None
         self._matching = False  # whether the user asked for the volume itself
         self.overlay = Overlay(logic.results, onJump)
-        self._locator, self._loader = Locator(self._onFound), VolumeLoader(self._onFound)
+        self._locator, self._loader = Locator(self._onFound), VolumeLoader(self._onFound, self._onLoaded)
         self.compare = Compare(logic.results, lambda: logic.trainingVolumes(self._locator.files, self._loader.load))
         self._later = qt.QTimer()
         self._later.setSingleShot(True)
@@ -97,6 +97,10 @@ class DisplayPanel:
         if self._matching:
             self.onLoadMatch()
         self._compareAnew()
+
+    def _onLoaded(self):
+        if self.parameter is not None:
+            self.run.changed()  # the lists of volumes leave it out
 
     def _compareAnew(self):
         """Compare again, now that more is known of the training volume."""

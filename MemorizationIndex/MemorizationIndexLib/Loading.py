@@ -13,6 +13,8 @@ from .Job import Job
 from .Run import workerCommand
 from .Steps import Steps
 
+#: Attribute of a volume that was loaded to be looked at: it is not offered to be examined, or built from.
+LOADED_ATTRIBUTE = "MemorizationIndex.LoadedToLookAt"
 # So many bytes are taken before the application gets its turn.
 _PART = 1 << 22
 
@@ -82,6 +84,7 @@ class Loading:
 
     def _add(self, image):
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self._name)
+        node.SetAttribute(LOADED_ATTRIBUTE, "true")
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.array(self._told["ijk_to_ras"])))
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()

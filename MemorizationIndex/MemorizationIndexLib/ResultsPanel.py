@@ -27,7 +27,7 @@ class ResultsPanel:
         self.plot = ScorePlot(self.jump)
         ui.plotWidget.layout().addWidget(self.plot)
         self.review = ReviewPanel(ui, logic.review, self._onDecided)
-        self._navigator, self._loader = Navigator(self._onMoved), VolumeLoader(self._onLoaded)
+        self._navigator, self._loader = Navigator(self._onMoved), VolumeLoader(self._load, self._onLoaded)
         self._name, self._rows, self._row, self._node = None, [], None, None
         ui.exportButton.connect("clicked()", self.onExport)
 
@@ -114,6 +114,7 @@ class ResultsPanel:
 
     def _load(self):
         """Show the volume that is looked at, once it is there."""
+        self.run.moveOn()
         try:
             self._node = self.logic.loadVolume(self._name, self._loader.load) if self._isScored() else None
         except MemorizationIndexError as error:
@@ -124,9 +125,8 @@ class ResultsPanel:
         self._showSlice()
 
     def _onLoaded(self):
-        """The volume that was loaded is there, or why it is not."""
-        self.run.moveOn()
-        self._load()
+        if self.parameter is not None:
+            self.run.changed()  # the lists of volumes leave it out
 
     def _onMoved(self, number):
         row = next((row for row in self._rows if row["slice"] == number), None)

@@ -18,6 +18,10 @@ class RunPanel:
         """The run that is going on: ``score``, ``build``, ``preview``, ``export``, or nothing."""
         return self._kind if self.logic.busy else ""
 
+    def changed(self):
+        """Something that the whole panel shows is another now."""
+        self._onChanged()
+
     def say(self, text, passing=False):
         """Show one line; a ``passing`` one until the user does something else."""
         self.ui.statusLabel.text = text

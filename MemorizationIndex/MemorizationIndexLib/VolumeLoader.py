@@ -1,11 +1,12 @@
 """Loading volumes from files without holding the application up."""
 
+import qt
 import slicer
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.volumes import IMAGE_SUFFIXES, VOLUME_SUFFIXES, stored_shape
 from slicer.i18n import tr as _
 
-from .Loading import Loading
+from .Loading import LOADED_ATTRIBUTE, Loading
 
 
 class Pending(MemorizationIndexError):
@@ -15,21 +16,22 @@ class Pending(MemorizationIndexError):
 class VolumeLoader:
     """Loads one volume after another: a small one at once, a large one while the application goes on.
 
-    ``onEnd()`` is called when a large one is there or failed; :meth:`load` then answers.
+    ``onEnd()`` is called when a large one is there or failed; :meth:`load` then answers. ``onLoaded()`` is called soon
+    after it has given a node.
     """
 
     #: Voxels; what has more is not loaded in one go (2 million take Slicer about 30 ms).
     LARGE = 2_000_000
 
-    def __init__(self, onEnd):
-        self._onEnd, self._wanted, self._loading = onEnd, None, None
+    def __init__(self, onEnd, onLoaded):
+        self._onEnd, self._onLoaded, self._wanted, self._loading = onEnd, onLoaded, None, None
 
     def load(self, path, name):
         """The node of a volume file; raises ``Pending`` while it is loaded. Asking for another one cancels that."""
         if (path, name) != self._wanted:
             self.stop()
             if not _holdsMore(path, self.LARGE):
-                return loadFile(path, name)
+                return self._given(loadFile(path, name))
             self._wanted, self._loading = (path, name), Loading(path, name, self._onEnd)
         if not self._loading.finished:
             raise Pending(_("{name}: loading …").format(name=name))
@@ -37,6 +39,10 @@ class VolumeLoader:
         if problem:
             raise MemorizationIndexError(problem)
         self.stop()
+        return self._given(node)
+
+    def _given(self, node):
+        qt.QTimer.singleShot(0, self._onLoaded)
         return node
 
     def stop(self):
@@ -49,13 +55,15 @@ class VolumeLoader:
 def loadFile(path, name):
     """The node of a volume file, which is not shown."""
     try:
-        return slicer.util.loadVolume(str(path), {"name": name, "show": False})
+        node = slicer.util.loadVolume(str(path), {"name": name, "show": False})
     except RuntimeError as error:
         raise MemorizationIndexError(
             _("{path}: Slicer cannot read this volume; check that the file is there, or convert it to NIfTI.").format(
                 path=path
             )
         ) from error
+    node.SetAttribute(LOADED_ATTRIBUTE, "true")
+    return node
 
 
 def _holdsMore(path, voxels):

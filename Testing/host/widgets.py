@@ -158,6 +158,24 @@ class SceneSelector(Strict):
         self._refresh()
 
 
+class _Filter:
+    """The part of qMRMLSortFilterProxyModel that leaves nodes out by their IDs."""
+
+    __slots__ = ("_hidden", "_onChanged")
+
+    def __init__(self, onChanged):
+        self._hidden, self._onChanged = (), onChanged
+
+    @property
+    def hiddenNodeIDs(self):
+        return self._hidden
+
+    @hiddenNodeIDs.setter
+    def hiddenNodeIDs(self, identifiers):
+        self._hidden = tuple(identifiers)
+        self._onChanged()
+
+
 class qMRMLCheckableNodeComboBox(SceneSelector, QtWidgets.QWidget):
     """The scene's nodes of the given types, each with a check box."""
 
@@ -176,10 +194,14 @@ class qMRMLCheckableNodeComboBox(SceneSelector, QtWidgets.QWidget):
         self._list = QtWidgets.QListWidget(self)
         self._list.setMaximumHeight(96)  # Slicer's drops down
         self._nodes, self._rows, self._shown = [], {}, []
+        self._filter = _Filter(self._refresh)
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._list)
         self._list.itemChanged.connect(lambda _item: self.checkedNodesChanged.emit())
+
+    def sortFilterProxyModel(self):
+        return self._filter
 
     def nodeCount(self):
         return len(self._nodes)
@@ -204,6 +226,7 @@ class qMRMLCheckableNodeComboBox(SceneSelector, QtWidgets.QWidget):
         found = [node for kind in self.nodeTypes for node in slicer.util.getNodesByClass(kind, self._scene)]
         if not self.showHidden:
             found = [node for node in found if not node.GetHideFromEditors()]
+        found = [node for node in found if node.GetID() not in self._filter.hiddenNodeIDs]
         return [node for node in found if self.showChildNodeTypes or node.GetClassName() in self.nodeTypes]
 
     def _refresh(self):

@@ -7,6 +7,7 @@ import qt
 import slicer
 from MemorizationIndexLib.Shortcuts import KEYS
 from panelsupport import COPY, FLAGGED, PanelTestCase, smallVolume
+from testsupport import waitUntil
 
 
 class WorklistTest(PanelTestCase):
@@ -159,6 +160,10 @@ class WorklistTest(PanelTestCase):
         self.showResult(volumes, {"a": {1: {}}, "b": {2: FLAGGED}}, files=True)
         node = self.panel.results.node
         self.assertEqual((node.GetName(), node.GetAttribute("MemorizationIndex.Verdict")), ("b", "copy"))
+        for selector in (self.ui.volumeSelector, self.ui.trainingSelector):
+            waitUntil(lambda selector=selector: selector.nodeCount() == 0)  # it is only looked at
+        smallVolume("of the user")
+        self.assertEqual(self.ui.volumeSelector.nodeCount(), 1)
         self.ui.worklistTable.selectRow(1)
         self.ui.worklistTable.selectRow(0)
         self.assertIs(self.panel.results.node, node, "a file is loaded once")

@@ -47,7 +47,8 @@ class VolumeLoaderTest(SceneTestCase):
         super().setUp()
         everyFileIsLarge(self, VolumeLoader)
         self.ended = []
-        self.loader = VolumeLoader(lambda: self.ended.append(True))
+        self.given = []
+        self.loader = VolumeLoader(lambda: self.ended.append(True), lambda: self.given.append(True))
         self.addCleanup(self.loader.stop)
 
     def loaded(self, path, name="volume"):
@@ -81,6 +82,7 @@ class VolumeLoaderTest(SceneTestCase):
         with mock.patch.object(VolumeLoader, "LARGE", 5 * 6 * 7):
             node = self.loader.load(path, "small")
         self.assertEqual(node.GetName(), "small")
+        waitUntil(lambda: self.given)
 
     def test_another_one_calls_it_off(self):
         paths = [writeVolume(self.folder / f"{name}.nrrd") for name in ("first", "second")]

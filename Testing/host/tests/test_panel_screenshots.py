@@ -12,7 +12,7 @@ import numpy as np
 import slicer
 from panelsupport import PanelTestCase
 from PIL import Image
-from testsupport import NEW, TRAINING, addVolume, sharedReference
+from testsupport import NEW, TRAINING, addVolume, sharedReference, waitUntil
 
 FOLDER = Path(__file__).resolve().parents[3] / "Resources" / "Screenshots"
 SIZE = (560, 1330)
@@ -85,6 +85,7 @@ class PanelScreenshotTest(PanelTestCase):
         self.showPath("/data/reference")
         self.assertLooks("panel-running", self.showProgress)
         self.logic.wait()
+        waitUntil(lambda: self.panel.display.compare.active)
         slicer.app.processEvents()
         self.showPath("/data/reference")
         self.assertLooks("panel")
