@@ -28,6 +28,11 @@ GROWTH = 10
 
 
 class RoundsTest(PanelTestCase):
+    def setUp(self):
+        super().setUp()
+        jobs = [thing for thing in gc.get_objects() if type(thing).__name__ == "Job"]
+        waitUntil(lambda: all(job.finished for job in jobs))  # an earlier test's, which was stopped, may still end
+
     def read(self, round_):
         """One round, until everything is shown and decided."""
         training, node = addVolume(VOXELS, "sub-012_T1w"), addVolume(VOXELS, "synthetic")
