@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+import time
 import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -420,6 +421,7 @@ def test_pdf_is_the_printed_page(result: SimpleNamespace, tmp_path: Path, capsys
         assert main(["report", str(tmp_path / copy), "--pdf"]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / copy / "report.pdf")
         written.append((tmp_path / copy / "report.pdf").read_bytes())
+        time.sleep(1.1)  # fonts have a date, in seconds
     assert written[0] == written[1]
     assert written[0].startswith(b"%PDF-")
     assert len(re.findall(rb"/Subtype ?/Image", written[0])) >= 4 * 3

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from memorization_index.errors import MemorizationIndexError, install
 
@@ -25,5 +28,20 @@ def pdf(html: str) -> bytes:
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     fetcher = URLFetcher(allowed_protocols=["data"])
     document = weasyprint.HTML(string=html, url_fetcher=fetcher)
-    result: bytes = document.write_pdf(pdf_identifier=b"memorization-index", pdf_tags=True)
+    with _no_dates():
+        result: bytes = document.write_pdf(pdf_identifier=b"memorization-index", pdf_tags=True)
     return result
+
+
+@contextmanager
+def _no_dates() -> Iterator[None]:
+    """fontTools writes the time into each font of a document, unless this variable has one."""
+    name = "SOURCE_DATE_EPOCH"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[name]
