@@ -327,7 +327,8 @@ def _pattern(text: str) -> re.Pattern[str]:
         pattern = None
         reason = f"it is neither a file nor a regular expression ({error})"
     else:
-        reason = "the expression has no group"
+        is_file = text.lower().endswith((".csv", ".tsv"))
+        reason = "there is no such file" if is_file else "the expression has no group"
     if pattern is None or pattern.groups == 0:
         raise MemorizationIndexError(
             f"--subjects {text}: {reason}; expected a table, or an expression such as '(?P<subject>patient\\d+)'."

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from memorization_index._version import __version__
 from memorization_index.bundle import write_tensors
 from memorization_index.channels import Describer
-from memorization_index.cohort import Entry, Skipped
+from memorization_index.cohort import Cohort, Entry, Skipped
 from memorization_index.durable import beside_file, sync
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
 from memorization_index.verification import TrainingVolume
-from memorization_index.volumes import IMAGE_PLANE, SliceStack, Volume, read_volume, to_slices
+from memorization_index.volumes import IMAGE_PLANE, SliceStack, Volume, check_header, read_volume, to_slices
 
 #: Volumes that are encoded together and written as one unit.
 _UNIT_FILES = 32
@@ -193,6 +193,18 @@ def written_shards(folder: Path, channel: str, parts: Iterable[NDArray[np.float1
         paths.append(shard_path(folder, channel, number))
         np.save(paths[-1], shard, allow_pickle=False)
     return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+
+
+def leave_out_unreadable(cohort: Cohort) -> None:
+    """Move the entries whose (first) file cannot be read, by its header alone, to those that are skipped."""
+    readable = []
+    for entry in cohort.entries:
+        try:
+            check_header(entry.path)
+            readable.append(entry)
+        except MemorizationIndexError as error:
+            cohort.skipped.append(Skipped(str(entry.path), str(error)))
+    cohort.entries = readable
 
 
 def chosen_plane(entries: Sequence[Entry], plane: str) -> str:

@@ -71,6 +71,8 @@ def extend(
     cohort.entries = sorted((e for e in cohort.entries if not known & _absolute(e)), key=lambda entry: entry.name)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
+    if cohort.subjects_note:
+        progress.warning(cohort.subjects_note)
     if not cohort.entries:
         if out is not None:
             _tidy(Path(out).absolute())

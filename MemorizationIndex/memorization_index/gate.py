@@ -1,4 +1,4 @@
-"""``--fail-on``: conditions on a result under which ``score`` ends with exit code 3."""
+"""``--fail-on``: conditions on a result under which ``score`` ends with exit code 3; with 5 where it cannot tell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.verdicts import MatchClass
 
 if TYPE_CHECKING:
     from memorization_index.scores import Scores
@@ -62,6 +63,14 @@ class Gate:
                 f"--fail-on {self.text}: this reference can give no volume a p below "
                 f"{calibration['smallest_volume_p']:.4f}; expected at least that, or a class such as copy."
             )
+
+    def cannot_tell(self, scores: Scores) -> list[str]:
+        """The names of the volumes that do not meet a condition on matches, but have slices that were not compared."""
+        if self.level:
+            return []
+        unverified = scores.slices["match_class"] == MatchClass.UNVERIFIED
+        names = {str(name) for name in scores.slices["volume"][unverified]} - set(self.meets(scores))
+        return [str(name) for name in scores.volumes["volume"] if str(name) in names]
 
     def meets(self, scores: Scores) -> list[str]:
         """The names of the volumes that meet the condition."""

@@ -225,7 +225,7 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     # ITK's own threads only get in each other's way on small images; its warnings (no overlap) are no errors here.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     sitk.ProcessObject.GlobalWarningDisplayOff()
-    with _one_blas_thread(), ThreadPoolExecutor(cores()) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, items))
 
 
@@ -236,7 +236,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     """
     workers = cores()
     under_way: deque[tuple[Item, Future[Result]]] = deque()
-    with _one_blas_thread(), ThreadPoolExecutor(workers) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
         for item in items:
             under_way.append((item, pool.submit(work, item)))
             if len(under_way) > workers:
@@ -247,10 +247,11 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> Iterator[None]:
     """All cores work already: threads of BLAS in each of ours cost five times the processor time on two cores.
 
-    The command line says so to BLAS when it starts; a program that uses this package has its own BLAS threads.
+    The command line says so to BLAS when it starts; a program that uses this package has its own BLAS threads. As many
+    threads sum in as many parts, so one also gives a program the same numbers as the command line.
     """
     try:
         from threadpoolctl import threadpool_limits

@@ -46,12 +46,12 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def check_nifti(path: Path) -> None:
+def check_nifti(path: Path, *, voxels: bool = True) -> None:
     """Refuse a NIfTI file that is truncated, or holds NaN or infinite voxels.
 
     The size that the header announces is compared with the file's size, for ``.gz`` with the length in the gzip
     trailer. Only where that disagrees (several gzip members), or voxels are floating-point numbers, is the file
-    decompressed here.
+    decompressed here. Without ``voxels`` they are not looked at.
     """
     zipped = path.name.lower().endswith(".gz")
     header = _read_header(path)
@@ -73,7 +73,7 @@ def check_nifti(path: Path) -> None:
     bad = 0
     if not zipped and found < header.end:
         raise _truncated(path, header)
-    if header.float_type or (zipped and found != header.end % 2**32):
+    if (voxels and header.float_type) or (zipped and found != header.end % 2**32):
         with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
             found, bad = _examined(stream, header)
     elif zipped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -71,6 +72,20 @@ class Progress:
 
     def close(self) -> None:
         """Tidy the terminal."""
+
+
+class LoggedProgress(Progress):
+    """Tells what the user should know by the logger ``memorization_index``, which Python shows unless told not to."""
+
+    _logger = logging.getLogger("memorization_index")
+
+    def skipped(self, path: str, reason: str) -> None:
+        """Log the reason (it names the file)."""
+        self._logger.warning("skipped %s", reason)
+
+    def warning(self, message: str) -> None:
+        """Log the message."""
+        self._logger.warning(message)
 
 
 class PlainProgress(Progress):

@@ -97,6 +97,11 @@ def recheck(
     found.problems += contradictions(scores, result, reference)
     wanted = names if volume is None else [volume]
     there = given(scores, queries, key, progress)
+    if key and scores.run["inputs"]["keyed"] and not there.entries:
+        raise MemorizationIndexError(
+            f"--queries: under the key {key} none of the {len(there.others)} images given is one of the result's; "
+            f"expected the key that the result was written with, and the images that were examined."
+        )
     entries = {name: there.entries[name] for name in wanted if name in there.entries}
     for name in wanted:
         if name not in entries:

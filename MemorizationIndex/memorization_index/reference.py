@@ -29,7 +29,9 @@ from memorization_index.clustered import Cells, ClusteredIndex, read_cells
 from memorization_index.combining import CommonScale
 from memorization_index.durable import exclusive
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.matching import one_blas_thread
 from memorization_index.neighbors import Index
+from memorization_index.progress import LoggedProgress
 from memorization_index.retrieval import Retriever
 from memorization_index.shards import Shards, released, row_blocks
 from memorization_index.verdicts import Thresholds
@@ -48,7 +50,7 @@ _BLOCK_ROWS = 16_384
 THUMBNAILS = "thumbnails.npy"
 
 
-@dataclass
+@dataclass(repr=False)
 class Reference:
     """A fitted training set. Made by :meth:`build`, read by :meth:`open`, used by :meth:`score`.
 
@@ -117,7 +119,9 @@ class Reference:
             thumbnails,
             scheduler,
         )
-        return build([inputs] if isinstance(inputs, str | Path) else inputs, out, settings, progress)
+        listed = [inputs] if isinstance(inputs, str | Path) else inputs
+        with one_blas_thread():
+            return build(listed, out, settings, progress or LoggedProgress())
 
     @classmethod
     def open(cls, folder: str | Path) -> Reference:
@@ -154,7 +158,9 @@ class Reference:
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
         root, weights, key = (None if path is None else Path(path) for path in (training_root, weights, key))
-        return score(self, listed, Options(root, weights, device, cache, key, scheduler), progress)
+        options = Options(root, weights, device, cache, key, scheduler)
+        with one_blas_thread():
+            return score(self, listed, options, progress or LoggedProgress())
 
     def extend(
         self,
@@ -177,7 +183,8 @@ class Reference:
         listed = [inputs] if isinstance(inputs, str | Path) else inputs
         root, weights = (None if path is None else Path(path) for path in (training_root, weights))
         growth = Growth(controls, novel, Options(root, weights, device, cache))
-        return extend(self, listed, out, growth, subjects, progress)
+        with one_blas_thread():
+            return extend(self, listed, out, growth, subjects, progress or LoggedProgress())
 
     @classmethod
     def merge(
@@ -198,7 +205,13 @@ class Reference:
         from memorization_index.scoring import Options
 
         root, weights = (None if path is None else Path(path) for path in (training_root, weights))
-        return merge(references, out, Growth(controls, novel, Options(root, weights, device, cache)), progress)
+        growth = Growth(controls, novel, Options(root, weights, device, cache))
+        with one_blas_thread():
+            return merge(references, out, growth, progress or LoggedProgress())
+
+    def __repr__(self) -> str:
+        counts = self.manifest["counts"]
+        return f"<Reference of {counts['subjects']} subjects, {counts['volumes']} volumes, {counts['slices']} slices>"
 
     @property
     def plane(self) -> str:

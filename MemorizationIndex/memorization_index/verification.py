@@ -58,6 +58,10 @@ class TrainingImages:
         progress: Progress,
         links: Links | None = None,
     ) -> None:
+        if root is not None and not root.is_dir():
+            raise MemorizationIndexError(
+                f"--training-root {root}: is no folder; expected the one that holds the training volumes now."
+            )
         self._volumes, self._plane, self._root, self._progress = volumes, plane, root, progress
         self._links = links  # of a pseudonymized reference, which names no files
         self._missing: set[int] = set()

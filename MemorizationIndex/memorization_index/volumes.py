@@ -172,14 +172,38 @@ def _attempt(read: Callable[[Sequence[Path]], Result], files: Sequence[Path]) ->
     """What a reader gives; any exception of its own becomes one sentence."""
     first = files[0]
     try:
-        if first.stat().st_size == 0:
-            raise MemorizationIndexError(f"{first}: is empty; expected an image, so copy or export it again.")
+        _check_not_empty(first)
         with unchanging(files):
             return read(files)
     except MemorizationIndexError:
         raise
     except Exception as error:  # every reader has its own exceptions; the user needs one sentence
         raise unreadable(first, _reason(error)) from error
+
+
+def check_header(path: Path) -> None:
+    """Refuse a file that by its size and header alone cannot be read; raises as :func:`read_volume` does."""
+    name = path.name.lower()
+    try:
+        _check_not_empty(path)
+        if name.endswith((".nii", ".nii.gz")):
+            check_nifti(path, voxels=False)
+        elif name.endswith(IMAGE_SUFFIXES):
+            from PIL import Image
+
+            with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
+                check_shape(path, picture.size)
+        else:
+            stored_shape(path)
+    except MemorizationIndexError:
+        raise
+    except Exception as error:
+        raise unreadable(path, _reason(error)) from error
+
+
+def _check_not_empty(path: Path) -> None:
+    if path.stat().st_size == 0:
+        raise MemorizationIndexError(f"{path}: is empty; expected an image, so copy or export it again.")
 
 
 def _check_values(path: Path, volume: Volume) -> None:

@@ -15,6 +15,7 @@ import phantoms
 import pytest
 from memorization_index._version import __version__
 from memorization_index.cli import main
+from memorization_index.reference import Reference
 from memorization_index.scores import SLICE_COLUMNS, VOLUME_COLUMNS
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
@@ -79,7 +80,8 @@ def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command)
     assert (result.code, result.err) == (0, "")
     assert_events_follow_the_contract(result.events, "score")
     done = result.events[-1]
-    assert set(done) == {"event", "command", "out", "counts", "verdicts", "copied_fraction", "fail_on", "seconds"}
+    gates = {"fail_on", "cannot_tell"}
+    assert set(done) == {"event", "command", "out", "counts", "verdicts", "copied_fraction", "seconds"} | gates
     assert done["verdicts"] == {"copy": 1, "suspicious": 0, "no evidence": 0, "uncalibrated": 0}
     assert (done["counts"]["volumes"], done["counts"]["slices"], done["counts"]["skipped"]) == (1, 6, 0)
     assert header(tmp_path / "result" / "slices.csv") == SLICE_COLUMNS
@@ -207,7 +209,7 @@ def test_plain_lines_where_no_terminal_is(tiny, tmp_path: Path) -> None:
     (tmp_path / "queries" / "bad.nii.gz").write_bytes(b"x")
     code, out, err = finished(worker("score", tiny.reference, tmp_path / "queries", "--out", tmp_path / "out"))
     assert code == 0
-    assert out == f"1 volume: 1 copy. Report: {tmp_path / 'out' / 'report.html'}\n"
+    assert out == f"1 volume: 1 copy. Skipped: 1 file. Report: {tmp_path / 'out' / 'report.html'}\n"
     assert "\x1b" not in err
     assert "\r" not in err
     lines = err.splitlines()
@@ -254,6 +256,68 @@ def test_fail_on_copy_is_a_gate(tiny, tmp_path: Path, command) -> None:
         assert (result.events[-1]["event"] == "done") == (code != 2)
         if code == 3:
             assert len(result.events[-1]["fail_on"]["copy"]) == 3
+
+
+def test_a_gate_does_not_pass_what_it_cannot_tell(tiny, tmp_path: Path, command, capsys) -> None:
+    """Matches that were not compared, and files that could not be read, are no reason for an exit code of 0."""
+    shutil.copytree(tiny.training, tmp_path / "training")
+    assert main(["build", str(tmp_path / "training"), "--out", str(tmp_path / "reference")]) == 0
+    (tmp_path / "training").rename(tmp_path / "away")
+    score = ("score", tmp_path / "reference", "--out", tmp_path / "out", tmp_path / "away")
+    result = command(*score, "--fail-on", "copy", "--fail-on", "exact")
+    assert result.code == 5
+    assert result.events[-1]["fail_on"] == {}
+    assert {gate: len(names) for gate, names in result.events[-1]["cannot_tell"].items()} == {"copy": 3, "exact": 3}
+    assert command(*score).code == 0
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Whether 3 examined images copied the training set of 3 subjects could not be judged" in report
+    assert "No evidence of copying" not in report
+    assert main([*map(str, score), "--fail-on", "copy"]) == 5
+    assert "--fail-on copy: cannot be told of 3 volumes (" in capsys.readouterr().out
+    assert command(*score, "--fail-on", "copy", "--training-root", tmp_path / "away").code == 3
+
+    phantoms.write(tmp_path / "new" / "new.nii.gz", phantoms.anatomy(55)[4:7])
+    (tmp_path / "new" / "broken.nii.gz").write_text("broken")
+    new = ["score", str(tiny.reference), str(tmp_path / "new"), "--out", str(tmp_path / "out")]
+    assert main([*new, "--fail-on", "copy"]) == 5
+    printed = capsys.readouterr().out
+    assert "1 volume: 1 uncalibrated. Skipped: 1 file. Report: " in printed
+    assert "--fail-on: cannot be told of 1 file that could not be read" in printed
+    assert main(new) == 0
+
+
+def test_folders_and_keys_that_are_not_there_are_named(tiny, tmp_path: Path, capsys) -> None:
+    score = ["score", str(tiny.reference), str(tiny.training), "--out", str(tmp_path / "out")]
+    assert main([*score, "--training-root", str(tmp_path / "nowhere")]) == 2
+    assert f"--training-root {tmp_path / 'nowhere'}: is no folder" in capsys.readouterr().err
+    assert main([*score, "--key", str(tmp_path / "no.key")]) == 2
+    assert f"--key {tmp_path / 'no.key'}: cannot be read" in capsys.readouterr().err
+    assert main(["preview", str(tiny.training), "--subjects", str(tmp_path / "no.csv")]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+
+
+def test_preview_leaves_out_what_cannot_be_read(tiny, tmp_path: Path, capsys) -> None:
+    shutil.copytree(tiny.training, tmp_path / "scans")
+    whole = next(tiny.training.iterdir()).read_bytes()
+    (tmp_path / "scans" / "cut.nii.gz").write_bytes(whole[:-100])
+    (tmp_path / "scans" / "empty.nii.gz").write_bytes(b"")
+    for name in ("text.nii.gz", "text.nrrd", "text.mha", "text.npy", "text.png", "text.dcm"):
+        (tmp_path / "scans" / name).write_text("this is no scan, but a text that is long enough for any header" * 20)
+    assert main(["preview", str(tmp_path / "scans")]) == 0
+    printed = capsys.readouterr()
+    assert "3 volumes of 3 subjects" in printed.out
+    assert "skipped: 8 files" in printed.out
+    assert "empty.nii.gz: is empty" in printed.err
+
+
+def test_python_tells_what_the_command_line_tells(tiny, tmp_path: Path, caplog) -> None:
+    shutil.copytree(tiny.training, tmp_path / "scans")
+    (tmp_path / "scans" / "broken.nii.gz").write_text("broken")
+    reference = Reference.build(tmp_path / "scans", tmp_path / "reference")
+    assert [r.message for r in caplog.records if r.message.startswith("skipped") and "broken.nii.gz" in r.message]
+    assert repr(reference) == "<Reference of 3 subjects, 3 volumes, 9 slices>"
+    assert main(["build", str(tmp_path / "scans"), "--out", str(tmp_path / "other")]) == 0
+    assert Reference.open(tmp_path / "other").fingerprint == reference.fingerprint
 
 
 def test_preview_says_what_build_would_take(tiny, tmp_path: Path, command, capsys) -> None:

@@ -80,6 +80,11 @@ def test_result_under_pseudonyms_needs_the_key(reference: Path, queries: Path, t
     code, _, err = verify(capsys, *arguments)
     assert code == WRONG_USE
     assert "give --key FILE" in err
+    (tmp_path / "other.key").write_text("0" * 64)
+    (tmp_path / "other.key").chmod(0o600)
+    code, _, err = verify(capsys, *arguments, "--key", tmp_path / "other.key")
+    assert code == WRONG_USE
+    assert "none of the 3 images given is one of the result's; expected the key that the result was written with" in err
     code, said, _ = verify(capsys, *arguments, "--key", tmp_path / "result.key")
     assert code == HOLDS
     assert "3 volumes" in said

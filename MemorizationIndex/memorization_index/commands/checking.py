@@ -60,8 +60,8 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
     if problems := check_files(options.reference, manifest):
         _tell([("file", said) for said in problems], progress)
         return WRONG_USE
-    said = f"{options.reference}: {len(manifest['files'])} files are as they were built; {fingerprint_of(manifest)}"
-    _say(said, progress)
+    count, fingerprint = len(manifest["files"]), fingerprint_of(manifest)
+    _say(f"{options.reference}: {count} files are as they were built; fingerprint {fingerprint}", progress)
     folders = [options.reference] if options.result is None else [options.reference, options.result]
     bad = [folder for folder in folders if _has_bad_signature(folder, options.public_key, progress)]
     if bad:
@@ -73,6 +73,7 @@ def _has_bad_signature(folder: Path, public_key: Path | None, progress: Progress
     from memorization_index.bundle import SIGNATURE
 
     if public_key is None and not (folder / SIGNATURE).exists():
+        _say(f"{folder}: is not signed", progress)
         return False
     from memorization_index.signing import check_signature
 

@@ -63,9 +63,10 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
     from collections import Counter
 
     from memorization_index.cohort import find_volumes
-    from memorization_index.encoding import chosen_plane
+    from memorization_index.encoding import chosen_plane, leave_out_unreadable
 
     cohort = find_volumes(options.images, options.subjects)
+    leave_out_unreadable(cohort)
     subjects = Counter(entry.subject for entry in cohort.entries)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)

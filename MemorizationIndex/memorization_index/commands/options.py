@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-DONE, WRONG_USE, CONDITION_MET, DIFFERS, STOPPED = 0, 2, 3, 4, 130
+DONE, WRONG_USE, CONDITION_MET, DIFFERS, CANNOT_TELL, STOPPED = 0, 2, 3, 4, 5, 130
 
 PLANES = ("axial", "coronal", "sagittal", "native")
 #: What is told of the key of a reference or result under pseudonyms.

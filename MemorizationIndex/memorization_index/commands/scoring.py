@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorization_index.commands.options import (
+    CANNOT_TELL,
     CONDITION_MET,
     DONE,
     KEY,
@@ -85,8 +86,11 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.bundle import check_result_place, is_result
     from memorization_index.durable import exclusive
     from memorization_index.gate import Gate
+    from memorization_index.pseudonyms import Key
     from memorization_index.reference import Reference
 
+    if options.key is not None and not options.pseudonymize:
+        Key.load(Path(options.key))  # also where this reference needs none: a mistyped path is told
     gates = [Gate.parse(text) for text in options.fail_on]
     reference = Reference.open(options.reference)
     for gate in gates:
@@ -123,21 +127,38 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
     scores.write(options.out, keep_paths=options.keep_paths, key=key)
     progress.close()
     met = {gate.text: names for gate in gates if (names := gate.meets(scores))}
+    unclear = {gate.text: names for gate in gates if (names := gate.cannot_tell(scores))}
     out, verdicts = Path(options.out).absolute(), scores.run["verdicts"]
     if isinstance(progress, JsonProgress):
         said = {key: scores.run[key] for key in ("counts", "verdicts", "copied_fraction")}
-        progress.event("done", command="score", out=str(out), **said, fail_on=met, seconds=_since(started))
+        progress.event(
+            "done", command="score", out=str(out), **said, fail_on=met, cannot_tell=unclear, seconds=_since(started)
+        )
     else:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
-        print(f"{counted(scores.run['counts']['volumes'], 'volume')}: {summary}. Report: {out / 'report.html'}")
+        skipped = f" Skipped: {counted(len(scores.run['skipped']), 'file')}." if scores.run["skipped"] else ""
+        print(
+            f"{counted(scores.run['counts']['volumes'], 'volume')}: {summary}.{skipped} Report: {out / 'report.html'}"
+        )
         if key is not None:
             print(KEY.format(key.path.absolute(), key.path.name))
         if scores.run["copied_fraction"]["units"] >= FEWEST_VOLUMES:
             print(f"Estimated share of copied slices: {Fraction(**scores.run['copied_fraction'])} (95 % interval)")
         for text, names in met.items():
-            more = f", … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            print(f"--fail-on {text}: met by {counted(len(names), 'volume')} ({', '.join(names[:_NAMED])}{more})")
-    return CONDITION_MET if met else DONE
+            print(f"--fail-on {text}: met by {_volumes(names)}")
+        for text, names in unclear.items():
+            print(f"--fail-on {text}: cannot be told of {_volumes(names)}, not compared with all their training scans")
+        if gates and scores.run["skipped"]:
+            print(f"--fail-on: cannot be told of {counted(len(scores.run['skipped']), 'file')} that could not be read")
+    if met:
+        return CONDITION_MET
+    return CANNOT_TELL if unclear or (gates and scores.run["skipped"]) else DONE
+
+
+def _volumes(names: list[str]) -> str:
+    """How many, and the first of them."""
+    more = f", … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{counted(len(names), 'volume')} ({', '.join(names[:_NAMED])}{more})"
 
 
 def _loaded_key(options: argparse.Namespace, progress: Progress) -> Key:

@@ -25,6 +25,8 @@ _COLUMNS = (
     "closest to; slices naming it: how many of its slices are closest to that subject.</p>"
 )
 
+_UNJUDGED = " (too few training subjects, a generator that p does not fit, or training images that could not be read)."
+
 
 def verdict_sentence(run: dict[str, Any]) -> str:
     """The result of a run in one sentence (a second one where something should be looked at or was not judged)."""
@@ -41,12 +43,29 @@ def verdict_sentence(run: dict[str, Any]) -> str:
             f"No copy was verified among {total} examined {plural('image', total)}, but {verdicts['suspicious']} "
             f"should be looked at: closer to {trained} than new people's scans usually are."
         )
+    elif judged := total - verdicts["uncalibrated"]:
+        among = f"{judged} of {total}" if judged < total else total
+        said = f"No evidence of copying {trained} was found in {among} examined {plural('image', total)}."
     else:
-        said = f"No evidence of copying {trained} was found in {total} examined {plural('image', total)}."
+        said = f"Whether {total} examined {plural('image', total)} copied {trained} could not be judged{_UNJUDGED}"
+        return f"{said} No copy was verified."
     if verdicts["uncalibrated"]:
-        said += f" {verdicts['uncalibrated']} could not be judged beyond verified matches (too few training subjects, "
-        said += "a generator that p does not fit, or training images that could not be read)."
+        said += f" {verdicts['uncalibrated']} could not be judged beyond verified matches{_UNJUDGED}"
     return said
+
+
+def flagged_unjudged(scores: Scores) -> str:
+    """A sentence where images could not be judged, but slices of theirs are flagged; else nothing."""
+    volumes = scores.volumes
+    unjudged = (volumes["verdict"] == "uncalibrated") & (volumes["n_flagged"] > 0)
+    if not unjudged.any():
+        return ""
+    slices, images = int(volumes["n_flagged"][unjudged].sum()), int(unjudged.sum())
+    is_flagged = "slice is" if slices == 1 else "slices are"
+    return (
+        f"In {images} {plural('image', images)} that could not be judged {slices} {is_flagged} flagged: closer to the "
+        f"training set than new people's scans are. Look at them, or make it possible to judge them."
+    )
 
 
 def rests_on_p(scores: Scores) -> str:
@@ -87,7 +106,8 @@ def headline(scores: Scores) -> str:
     """The sentence, on the color of the worst verdict, and what it rests on."""
     run = scores.run
     worst = next((v for v in VERDICT_COLORS if run["verdicts"].get(v)), "no evidence")
-    basis = "".join(f"<p>{text(said)}</p>" for said in (rests_on_p(scores), copied_share(scores)) if said)
+    said_besides = (flagged_unjudged(scores), rests_on_p(scores), copied_share(scores))
+    basis = "".join(f"<p>{text(said)}</p>" for said in said_besides if said)
     return (
         f'<p class="sentence" style="border-color:{VERDICT_COLORS[worst]}">{text(verdict_sentence(run))}</p>'
         f"{basis}<p>An image that is not flagged is not proven novel; see what was measured under "
