@@ -40,6 +40,8 @@ _LEARNED_FROM, _ROUNDS = 16, 6
 _COMPARED = 25_000
 #: … but of all pairs of a view and a cell at least this share is looked into.
 _PROBED = 1 / 8
+#: Of a slice with so few views (those of ``spectral`` are 140) twice as much: it costs little, and loses fewer copies.
+_FEW_VIEWS = 32
 #: Candidates that are compared exactly, at least.
 _AGAIN = 32
 _SAMPLE = 65_536
@@ -159,7 +161,8 @@ class Cells:
 
     def _nearest_pairs(self, nearness: Floats, slices: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """A share of each slice's pairs of a cell and a view, of their nearness ``(K, n·V)``, in order."""
-        share = min(max(_COMPARED / len(self.codes), _PROBED), 1)
+        twice = 2 if nearness.shape[1] <= slices * _FEW_VIEWS else 1
+        share = min(max(_COMPARED / len(self.codes), _PROBED) * twice, 1)
         sample = nearness[::_NEARNESS_STEP]
         sample = sample.reshape(len(sample), slices, -1).swapaxes(0, 1).reshape(slices, -1)
         wanted = max(1, round(share * sample.shape[1]))
