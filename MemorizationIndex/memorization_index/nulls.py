@@ -23,7 +23,7 @@ from memorization_index.retrieval import Retrieved, Retriever, concatenated, joi
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, check_voxels, verify
 from memorization_index.volumes import square_images
-from memorization_index.whitening import Moments, Whitening, merged
+from memorization_index.whitening import Moments, Whitening, merged, range_of
 
 #: Up to so many subjects each is a fold of its own; folds of several would leave a visible part of the bank out …
 OWN_FOLD_SUBJECTS = 100
@@ -93,6 +93,7 @@ class NullBuilder:
         self.subject = reference.subject_labels
         self.fold = fold_labels([v.subject for v in reference.volumes], seed)
         self._kept: dict[tuple[str, int], Moments] = {}
+        self._ranges: dict[str, NDArray[np.float64] | None] = {}
 
     def moments(self) -> dict[str, Moments]:
         """Moments of all features, by channel; merged from those of the folds, so that no order matters."""
@@ -116,6 +117,12 @@ class NullBuilder:
             return self._kept.pop((channel, fold))
         rows = (self.fold == fold)[self.slice_volume]
         return merged(Moments.of(block) for block in blocks(self.reference.features[channel], rows))
+
+    def _range(self, channel: str, whole: Moments) -> NDArray[np.float64] | None:
+        """What all features vary in, and those of every fold: found once."""
+        if channel not in self._ranges:
+            self._ranges[channel] = range_of(whole)
+        return self._ranges[channel]
 
     def build(self, moments: dict[str, Moments], entries: dict[str, Entry], card: PowerCard) -> NullResult:
         """Retrieve, verify and collect; without a second subject the null is empty. Controls are planted on the way."""
@@ -159,7 +166,7 @@ class NullBuilder:
     ) -> list[NullPart]:
         """What is found for the chosen volumes of a fold; ``planted`` people were planted before them."""
         whitenings = {
-            c: Whitening.fit(whole - self._fold_moments(c, fold), self.describer.shrinkage[c])
+            c: Whitening.fit(whole - self._fold_moments(c, fold), self.describer.shrinkage[c], self._range(c, whole))
             for c, whole in moments.items()
         }
         banks = {c: self.reference.bank(c, whitening) for c, whitening in whitenings.items()}

@@ -72,11 +72,21 @@ class Whitening:
     matrix: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, moments: Moments, shrinkage: float = SHRINKAGE) -> Whitening:
-        """Whiten by the covariance shrunk toward a multiple of the identity with the same trace."""
+    def fit(
+        cls, moments: Moments, shrinkage: float = SHRINKAGE, within: NDArray[np.float64] | None = None
+    ) -> Whitening:
+        """Whiten by the covariance shrunk toward a multiple of the identity with the same trace.
+
+        ``within``: the range of moments that these are a part of, where it is known (see :func:`range_of`).
+        """
         covariance = moments.second / max(moments.count - 1, 1)
         level = max(float(np.trace(covariance)) / len(moments.mean), 1e-12)
-        values, vectors = _eigenvectors(covariance, moments.count - 1)
+        basis = range_of(moments) if within is None else within
+        if basis is None:
+            values, vectors = np.linalg.eigh(covariance)
+        else:
+            values, inner = np.linalg.eigh(basis.T @ covariance @ basis)
+            vectors = basis @ inner
         scales = 1 / np.sqrt((1 - shrinkage) * np.clip(values, 0, None) + shrinkage * level)
         # The symmetric root does not depend on the signs and order of eigenvectors, which differ between machines.
         if len(values) == len(covariance):
@@ -96,18 +106,17 @@ class Whitening:
         return result
 
 
-def _eigenvectors(covariance: NDArray[np.float64], rank: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues and eigenvectors of a covariance of known rank: all, or those that may differ from zero.
+def range_of(moments: Moments) -> NDArray[np.float64] | None:
+    """An orthonormal basis ``(d, k)`` of what features of few slices vary in; None where that may be nearly everything.
 
     Few slices have a covariance of low rank. Its range is that of its product with ``rank`` random vectors, whatever
-    they are (Halko, Martinsson & Tropp 2011, exact where the rank is reached), which is a hundredth of the work.
+    they are (Halko, Martinsson & Tropp 2011, exact where the rank is reached), which is a hundredth of the work. The
+    range of a part of the slices lies within it.
     """
-    size = len(covariance)
-    wanted = rank + _SPARE
+    size, wanted = len(moments.mean), moments.count - 1 + _SPARE
     if 2 * wanted > size:
-        values, vectors = np.linalg.eigh(covariance)
-        return values, vectors
+        return None
     drawn = np.random.default_rng(0).standard_normal((size, wanted))
-    basis = np.linalg.qr(covariance @ (covariance @ drawn))[0]
-    values, inner = np.linalg.eigh(basis.T @ covariance @ basis)
-    return values, basis @ inner
+    scaled = moments.second / max(moments.count - 1, 1)
+    basis: NDArray[np.float64] = np.linalg.qr(scaled @ (scaled @ drawn))[0]
+    return basis

@@ -23,7 +23,7 @@ from memorization_index.statistics import auc, subject_interval
 from memorization_index.trajectory import Trajectory, fitted
 from memorization_index.verdicts import MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
 from memorization_index.verification import Pair
-from memorization_index.whitening import Moments, Whitening, merged
+from memorization_index.whitening import Moments, Whitening, merged, range_of
 from scipy import ndimage
 
 
@@ -122,6 +122,14 @@ def test_parts_agree_where_a_part_was_copied():
 
 
 # Whitening and search ------------------------------------------------------------------------------------------------
+
+
+def test_whitening_of_a_part_is_the_same_within_the_range_of_the_whole():
+    features = np.random.default_rng(0).standard_normal((40, 128))
+    whole, fold = Moments.of(features), Moments.of(features[:7])
+    found = Whitening.fit(whole - fold, within=range_of(whole))
+    np.testing.assert_allclose(found.matrix, Whitening.fit(Moments.of(features[7:])).matrix, atol=1e-6)
+    assert range_of(Moments.of(np.ones((100, 128)))) is None
 
 
 def test_merged_moments_equal_those_of_all_data_in_any_order():
