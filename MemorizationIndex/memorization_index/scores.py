@@ -133,8 +133,11 @@ class Scores:
             if any(run["counts"][table] != count for table, count in found.items()):
                 raise ValueError(f"its tables have {found['volumes']} volumes and {found['slices']} slices")
         except (OSError, ArithmeticError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
+            reason = repr(str(error)[:200])
+            if isinstance(error, OSError) and error.filename:
+                reason = f"{Path(error.filename).name}: {error.strerror}"
             raise MemorizationIndexError(
-                f"{folder}: is not a complete result ({str(error)[:200]!r}); expected the folder that "
+                f"{folder}: is not a complete result ({reason}); expected the folder that "
                 f"'memorization-index score' wrote, so check the path or score again."
             ) from error
         return cls(slices, volumes, alignments, run, pictures, inputs=inputs)

@@ -142,8 +142,9 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
         raise MemorizationIndexError(
             f"{path}: can be read by others; expected a key for its owner alone, so run: chmod 600 {path}"
         )
+    content = _content(path, "a private key, which --make-key makes")
     try:
-        key = load_pem_private_key(_content(path, "a private key, which --make-key makes"), None)
+        key = load_pem_private_key(content, None)
     except (ValueError, TypeError) as error:
         raise MemorizationIndexError(
             f"{path}: is no private key ({error}); expected an unencrypted Ed25519 key in PEM; make one with "
@@ -161,8 +162,9 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+    content = _content(path, "the public key (FILE.pub) that 'sign --make-key' wrote")
     try:
-        key = load_pem_public_key(_content(path, "the public key (FILE.pub) that 'sign --make-key' wrote"))
+        key = load_pem_public_key(content)
     except ValueError as error:
         raise MemorizationIndexError(f"{path}: is no public key ({error}); expected PEM, as 'sign' writes.") from error
     if not isinstance(key, Ed25519PublicKey):

@@ -29,7 +29,7 @@ from memorization_index.scores import Scores
 from PIL import Image
 
 #: Elements of HTML that have no end tag.
-_VOID = {"meta", "link", "img", "br", "hr", "input"}
+_VOID = {"meta", "link", "img", "br", "wbr", "hr", "input"}
 HOSTILE = '<script>alert(1)</script> & "x".nii.gz'
 
 

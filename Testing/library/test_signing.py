@@ -89,6 +89,7 @@ def test_a_public_key_that_is_not_there_is_named(signed: SimpleNamespace, tiny, 
         code, _, err = verify(capsys, folder, "--public-key", tmp_path / "no.pub")
         assert code == WRONG_USE
         assert f"{tmp_path / 'no.pub'}: cannot be read" in err
+        assert err.count("expected") == 1
 
 
 @pytest.mark.parametrize("part", ["signature", "signed", "files", "public_key"])

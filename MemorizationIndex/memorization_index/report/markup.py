@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -28,7 +29,7 @@ nav ul { padding: 0; } nav li { display: inline-block; margin-right: 1.2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-td { overflow-wrap: anywhere; } th { background: #f6f6f6; }
+td { overflow-wrap: break-word; } th { background: #f6f6f6; }
 .worklist td:first-child { min-width: 9rem; }
 .worklist td:nth-child(n+2):nth-child(-n+6) { white-space: nowrap; }
 .tag { display: inline-block; padding: 0 .5rem; border-radius: .2rem; color: #fff; white-space: nowrap; }
@@ -57,6 +58,11 @@ svg { display: block; width: 100%; max-width: 34rem; height: auto; }
 def text(value: object) -> str:
     """Any value as HTML text."""
     return html.escape(str(value))
+
+
+def name(value: object) -> str:
+    """A name as HTML text, which breaks between its parts rather than inside of one."""
+    return re.sub(r"([_./-])", r"\1<wbr>", text(value))
 
 
 def number(value: float, decimals: int) -> str:

@@ -49,8 +49,9 @@ def matches(scores: Scores, decisions: Sequence[Decision], anchors: Mapping[str,
     if flagged > SHOWN:
         said += f", of which the worst {SHOWN} are shown; the tables have all"
     return (
-        f"<p>{said}. Each is shown by its strongest slice, beside the training slice that it matches (moved onto it), "
-        f"their difference, and where the two agree in fine detail (orange).</p>" + legend() + "\n".join(parts)
+        f"<p>{said}. Each is shown by the slice that agrees most with its training slice (the most similar "
+        f"one, where p alone flags), beside that training slice (moved onto it), their difference, and where the two agree in fine "
+        f"detail (orange).</p>" + legend() + "\n".join(parts)
     )
 
 
@@ -59,11 +60,12 @@ def _section(scores: Scores, row: int, picture: int | None, anchor: str, decisio
     name, match_volume = str(volumes["volume"][row]), str(volumes["match_volume"][row])
     mask = scores.slices["volume"] == name
     own: Columns = {column: values[mask] for column, values in scores.slices.items()}
+    nearest = "is" if len(own["slice"]) == 1 else "most slices are"
     facts = [
         f"{volumes['n_flagged'][row]} of {volumes['n_slices'][row]} slices flagged",
         f"p {number(volumes['p_value'][row], 3)}",
         f"MI {number(volumes['mi'][row], 1)}",
-        f"matches {volumes['match_subject'][row]}: {match_volume}",
+        f"{nearest} closest to {volumes['match_subject'][row]}: {match_volume}",
     ]
     if copied := float(volumes["fraction_copied"][row]) if "fraction_copied" in volumes else 0.0:
         facts.append(f"{100 * copied:.0f} % of its slices are copies")

@@ -10,7 +10,7 @@ import numpy as np
 from memorization_index.fraction import FEWEST_VOLUMES
 from memorization_index.pictures import worst_first
 from memorization_index.report.decisions import Decision
-from memorization_index.report.markup import VERDICT_COLORS, number, table, tag, text
+from memorization_index.report.markup import VERDICT_COLORS, name, number, table, tag, text
 from memorization_index.verdicts import COPIED, FLAG_P, VERIFIED
 from memorization_index.words import plural
 
@@ -128,8 +128,9 @@ def worklist(scores: Scores, decisions: Sequence[Decision], sections: Mapping[st
         header.append("Reader")
     rows = []
     for i in order[:LISTED]:
-        name = str(volumes["volume"][i])
-        link = f'<a href="#{sections[name]}">{text(name)}</a>' if name in sections else text(name)
+        volume = str(volumes["volume"][i])
+        shown = name(volume)
+        link = f'<a href="#{sections[volume]}">{shown}</a>' if volume in sections else shown
         cells = [
             link,
             tag(str(volumes["verdict"][i])),
@@ -137,13 +138,13 @@ def worklist(scores: Scores, decisions: Sequence[Decision], sections: Mapping[st
             number(volumes["p_value"][i], 3),
             number(volumes["mi"][i], 1),
             number(volumes["oni"][i], 2),
-            text(volumes["match_subject"][i]),
-            text(volumes["match_volume"][i]),
+            name(volumes["match_subject"][i]),
+            name(volumes["match_volume"][i]),
         ]
         if stacks:
             cells.append(f"{100 * float(volumes['agreement'][i]):.0f} %")
         if decided:
-            cells.append(text(decided.get(name, "")))
+            cells.append(text(decided.get(volume, "")))
         rows.append(cells)
     more = len(order) - LISTED
     note = f'<p class="note">{more} more are in volumes.csv.</p>' if more > 0 else ""
