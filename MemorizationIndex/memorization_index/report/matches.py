@@ -49,9 +49,9 @@ def matches(scores: Scores, decisions: Sequence[Decision], anchors: Mapping[str,
     if flagged > SHOWN:
         said += f", of which the worst {SHOWN} are shown; the tables have all"
     return (
-        f"<p>{said}. Each is shown by the slice that agrees most with its training slice (the most similar "
-        f"one, where p alone flags), beside that training slice (moved onto it), their difference, and where the two agree in fine "
-        f"detail (orange).</p>" + legend() + "\n".join(parts)
+        f"<p>{said}. Each is shown by the slice that agrees most with its training slice (the most similar one, "
+        f"where p alone flags), beside that training slice (moved onto it), their difference, and where the two agree "
+        f"in fine detail (orange).</p>" + legend() + "\n".join(parts)
     )
 
 
