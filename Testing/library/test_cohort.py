@@ -296,7 +296,7 @@ def test_files_that_a_pattern_does_not_match_are_by_themselves(tmp_path: Path) -
     [
         ("pat(", r"--subjects pat\(: it is neither a file nor a regular expression \(missing \), .*expected a table"),
         (r"pat\d+", r"the expression has no group; expected"),
-        ("subjects.csv", r"the expression has no group; expected a table"),
+        ("subjects.csv", r"there is no such file; expected a table"),
         (r"(case\d+)", r"names the subject of none of the 1 files"),
         ("(" + "x" * 5000 + ")", r"names the subject of none of the 1 files"),
     ],
