@@ -209,7 +209,7 @@ def _what_follows(missing: int, reference: Reference) -> str:
     """What it means for the verdicts that so many training volumes could not be had."""
     key = " and the key with --key" if "pseudonyms" in reference.manifest else ""
     return (
-        f"In all {missing} of {counted(len(reference.volumes), 'training volume')} could not be read: slices whose "
+        f"{missing} of {counted(len(reference.volumes), 'training volume')} could not be read: slices whose "
         f"matches are in them have no class. An image of which no slice could be compared is suspicious where its p is "
         f"at most {VOLUME_P}, and else uncalibrated. To verify, name the folder of the training volumes with "
         f"--training-root{key}."

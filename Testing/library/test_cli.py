@@ -292,6 +292,8 @@ def test_folders_and_keys_that_are_not_there_are_named(tiny, tmp_path: Path, cap
     assert f"--training-root {tmp_path / 'nowhere'}: is no folder" in capsys.readouterr().err
     assert main([*score, "--key", str(tmp_path / "no.key")]) == 2
     assert f"--key {tmp_path / 'no.key'}: cannot be read" in capsys.readouterr().err
+    assert main([*score, "--device", "cuda"]) == 0
+    assert "The device cuda is not used" in capsys.readouterr().err
     assert main(["preview", str(tiny.training), "--subjects", str(tmp_path / "no.csv")]) == 2
     assert "there is no such file" in capsys.readouterr().err
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memorization_index.commands.options import DONE, KEY, PLANES, add_common, add_scheduler, key_of
+from memorization_index.commands.options import DONE, KEY, PLANES, add_common, add_scheduler, key_of, note_device
 from memorization_index.progress import JsonProgress, Progress
 from memorization_index.words import counted
 
@@ -74,6 +74,7 @@ def _build(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.reference import Reference
 
     started, key = time.monotonic(), key_of(options)
+    note_device(options.device, options.encoder, progress)
     reference = Reference.build(
         options.training,
         options.out,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from memorization_index.progress import Progress
+
 DONE, WRONG_USE, CONDITION_MET, DIFFERS, CANNOT_TELL, STOPPED = 0, 2, 3, 4, 5, 130
 
 PLANES = ("axial", "coronal", "sagittal", "native")
@@ -32,6 +34,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "nowhere)",
     )
     add_for_programs(parser)
+
+
+def note_device(device: str, encoder: str, progress: Progress) -> None:
+    """Say where a device was named that will not be used."""
+    if encoder == "spectral" and device not in ("auto", "cpu"):
+        progress.warning(f"The device {device} is not used: the encoder spectral computes on the processor.")
 
 
 def add_for_programs(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from memorization_index.commands.options import (
     add_for_programs,
     add_scheduler,
     key_of,
+    note_device,
 )
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import JsonProgress, Progress
@@ -93,6 +94,7 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
         Key.load(Path(options.key))  # also where this reference needs none: a mistyped path is told
     gates = [Gate.parse(text) for text in options.fail_on]
     reference = Reference.open(options.reference)
+    note_device(options.device, reference.manifest["encoder"]["name"], progress)
     for gate in gates:
         gate.check(reference.manifest["calibration"])
     out = Path(options.out)
