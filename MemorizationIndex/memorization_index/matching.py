@@ -126,10 +126,8 @@ def match(query: Image, candidates: Sequence[tuple[Image, View]]) -> Match:
     whole may resemble somebody else more, and the best third of strangers may be no more than a common outline.
     """
     target = _band_pass(_half(query))
-    tries = [
-        (*one, index) for index, (image, view) in enumerate(candidates) for one in _first_tries(target, image, view)
-    ]
-    _, quarters, shift, index = max(tries, key=lambda one: one[0])
+    best = _best_try(target, candidates)
+    index, quarters, shift = best.candidate, best.quarters, best.shift
     image, view = candidates[index]
     turned = _turned(image, view.mirrored, quarters)
     matrix, shift = _register(target, _band_pass(_half(turned)), _view_matrix(view), shift)
@@ -139,7 +137,7 @@ def match(query: Image, candidates: Sequence[tuple[Image, View]]) -> Match:
     return Match(
         index,
         _ncc(target, other, overlap) if enough else 0.0,
-        _best_third(target, _local_agreement(target, other, overlap)) if enough else 0.0,
+        float(_best_third(target, _local_agreement(target, other, overlap))) if enough else 0.0,
         view.mirrored,
         quarters % 4,
         matrix,
@@ -173,19 +171,21 @@ def agreement_map(query: Image, candidate: Image, found: Match) -> Image:
 
 
 def _local_agreement(target: Image, other: Image, overlap: Image) -> Image:
-    product, left, right = (_blur(x, _WINDOW) for x in (target * other, target * target, other * other))
+    """Local agreement of a target ``(64, 64)`` with other pictures ``(..., 64, 64)`` that it overlaps with."""
+    product, left, right = (_blur(x, _WINDOW) for x in (target * other, np.square(target), np.square(other)))
     floor = 1e-3 * float(np.square(target).mean()) + 1e-12
     local = product / np.sqrt(np.maximum(left, floor) * np.maximum(right, floor))
     agreement: Image = (np.clip(local, 0, 1) * overlap).astype(np.float32)
     return agreement
 
 
-def _best_third(target: Image, agreement: Image) -> float:
-    """Mean agreement over the third of the foreground (where the query has structure) that agrees most."""
+def _best_third(target: Image, agreement: Image) -> NDArray[np.float32]:
+    """Mean agreement ``(...)`` over the third of the foreground (where the query has structure) that agrees most."""
     energy = _blur(np.square(target), _WINDOW)
-    values = agreement[energy > _FOREGROUND * energy.max()]
-    best = np.partition(values, -(-2 * len(values) // 3))[-max(len(values) // 3, 1) :]
-    return float(best.mean())
+    values = agreement[..., energy > _FOREGROUND * energy.max()]
+    count = values.shape[-1]
+    best = np.partition(values, -(-2 * count // 3), axis=-1)[..., -max(count // 3, 1) :]
+    return np.asarray(best.mean(axis=-1), np.float32)
 
 
 def aligned_image(candidate: Image, found: Match) -> Image:
@@ -273,39 +273,61 @@ def _view_matrix(view: View) -> NDArray[np.float64]:
     return view.scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _first_tries(target: Image, image: Image, view: View) -> list[tuple[float, int, NDArray[np.float64]]]:
-    """How well whole and best third agree before registration, for a view and its half turn.
+@dataclass(frozen=True)
+class _Try:
+    """Where a registration may begin: quarter turns that undo the view, and the shift in training pixels of 64."""
 
-    With the quarter turns that undo it and the shift (rows, columns) in training pixels of 64. A half turn of the
-    picture is a half turn of what is computed from it.
-    """
-    matrix = _view_matrix(view)
+    candidate: int
+    quarters: int
+    shift: NDArray[np.float64]
+
+
+def _best_try(target: Image, candidates: Sequence[tuple[Image, View]]) -> _Try:
+    """The try whose whole and whose best third agree most with the target; all are compared at once."""
+    others = np.stack([_seen(image, view) for image, view in candidates])
+    # A half turn of the picture is a half turn of what is computed from it.
+    turned = np.ascontiguousarray(np.stack([others, others[:, ::-1, ::-1]], axis=1))
+    tries, moves = [], []
+    for (index, half_turn), displacement in zip(np.ndindex(turned.shape[:2]), _peaks(target, turned), strict=True):
+        view = candidates[index][1]
+        for moved in dict.fromkeys([(0, 0), displacement]):
+            shift = -_view_matrix(view) @ np.array(moved, float)
+            tries.append(_Try(index, 2 * half_turn - view.quarter, shift))
+            moves.append((index, half_turn, moved))
+    shifted, inside = np.zeros((2, len(tries), SIZE, SIZE), np.float32)
+    for i, (index, half_turn, (down, right)) in enumerate(moves):
+        to = tuple(slice(max(m, 0), SIZE + min(m, 0)) for m in (down, right))
+        of = tuple(slice(max(-m, 0), SIZE + min(-m, 0)) for m in (down, right))
+        shifted[i][to], inside[i][to] = turned[index, half_turn][of], 1
+    third = _best_third(target, _local_agreement(target, shifted, inside))
+    return tries[int((_WHOLE * _correlations(target, shifted, inside) + third).argmax())]
+
+
+def _seen(image: Image, view: View) -> Image:
+    """A training image upright under a view, band-passed: ``(64, 64)``."""
     upright = _half(_turned(image, view.mirrored, -view.quarter))
-    other = _band_pass(
-        upright if view.rotation == 0 and view.scale == 1 else _warp_small(upright, matrix, np.zeros(2))[0]
-    )
-    spectrum = scipy.fft.rfft2(target)
-    tries = []
-    for half_turn in (0, 2):
-        turned = np.ascontiguousarray(np.rot90(other, half_turn))
-        correlation = scipy.fft.irfft2(spectrum * np.conj(scipy.fft.rfft2(turned)), s=target.shape)
-        peak = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
-        displacement = (peak + SIZE // 2) % SIZE - SIZE // 2
-        for moved in {(0, 0), (int(displacement[0]), int(displacement[1]))}:
-            shifted, inside = _shifted(turned, moved)
-            third = _best_third(target, _local_agreement(target, shifted, inside))
-            score = _WHOLE * _ncc(target, shifted, inside) + third
-            tries.append((score, half_turn - view.quarter, -matrix @ np.array(moved, float)))
-    return tries
+    if view.rotation == 0 and view.scale == 1:
+        return _band_pass(upright)
+    return _band_pass(_warp_small(upright, _view_matrix(view), np.zeros(2))[0])
 
 
-def _shifted(image: Image, moved: tuple[int, int]) -> tuple[Image, Image]:
-    """An image moved by whole pixels (rows, columns), background coming in, and where it lies (0/1)."""
-    result, inside = np.zeros_like(image), np.zeros_like(image)
-    to = tuple(slice(max(m, 0), SIZE + min(m, 0)) for m in moved)
-    of = tuple(slice(max(-m, 0), SIZE + min(-m, 0)) for m in moved)
-    result[to], inside[to] = image[of], 1
-    return result, inside
+def _peaks(target: Image, others: Image) -> list[tuple[int, int]]:
+    """By how much each of ``others`` ``(..., 64, 64)`` is moved where it correlates best with the target."""
+    spectra = scipy.fft.rfft2(target) * np.conj(scipy.fft.rfft2(others))
+    correlations = scipy.fft.irfft2(spectra, s=target.shape).reshape(-1, SIZE * SIZE)
+    rows, columns = np.unravel_index(correlations.argmax(axis=1), target.shape)
+    half = SIZE // 2
+    return [(int(r + half) % SIZE - half, int(c + half) % SIZE - half) for r, c in zip(rows, columns, strict=True)]
+
+
+def _correlations(target: Image, others: Image, inside: Image) -> NDArray[np.float32]:
+    """Correlation ``(n,)`` of the target with pictures ``(n, 64, 64)`` that are 0 outside of where they lie (0/1)."""
+    count = inside.sum(axis=(1, 2))[:, None, None]
+    left = target * inside
+    left -= inside * (left.sum(axis=(1, 2))[:, None, None] / count)
+    right = others - inside * (others.sum(axis=(1, 2))[:, None, None] / count)
+    norms = np.sqrt(np.square(left).sum(axis=(1, 2)) * np.square(right).sum(axis=(1, 2)))
+    return np.asarray((left * right).sum(axis=(1, 2)) / np.maximum(norms, 1e-12), np.float32)
 
 
 def _register(
@@ -348,7 +370,8 @@ def _ncc(left: Image, right: Image, mask: Image) -> float:
 
 def _half(image: Image) -> Image:
     """Mean of 2×2 pixels."""
-    halved: Image = image.reshape(SIZE, INPUT_SIZE // SIZE, SIZE, INPUT_SIZE // SIZE).mean(axis=(1, 3))
+    rows = image[0::2] + image[1::2]
+    halved: Image = (rows[:, 0::2] + rows[:, 1::2]) / 4
     return halved
 
 

@@ -25,7 +25,7 @@ from memorization_index.evaluation.cohorts import FOLD_WAVELENGTH, _band_passed,
 from memorization_index.matching import (
     SIZE,
     _band_pass,
-    _first_tries,
+    _best_try,
     _half,
     _ncc,
     _register,
@@ -134,11 +134,11 @@ def ncc_after(query: Image, training: Image, register: Register) -> tuple[float,
     """Band-passed NCC, and the processor seconds of the registration alone."""
     identity = View(mirrored=False, quarter=0, rotation=0.0, scale=1.0)
     target = _band_pass(_half(query))
-    _, quarters, shift = max(_first_tries(target, training, identity), key=lambda one: one[0])
-    turned = np.ascontiguousarray(np.rot90(training, quarters))
+    first = _best_try(target, [(training, identity)])
+    turned = np.ascontiguousarray(np.rot90(training, first.quarters))
     moving = _band_pass(_half(turned))
     began = time.process_time()
-    matrix, moved = register(target, moving, _view_matrix(identity), shift)
+    matrix, moved = register(target, moving, _view_matrix(identity), first.shift)
     spent = time.process_time() - began
     aligned, overlap = warp(turned, matrix, moved)
     return _ncc(target, _band_pass(aligned), overlap), spent
