@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 #: A pixel of which more than this is known counts.
 _KNOWN = 0.99
+#: A weight that changes no float32 sum; smaller ones, down to denormal numbers, only make products slow.
+_NOTHING = 1e-12
 
 
 @lru_cache(maxsize=16)
@@ -17,7 +19,9 @@ def gaussian(sigma: float, size: int) -> NDArray[np.float32]:
     distance = np.arange(size)[:, None] - np.arange(size)[None, :]
     kernel = np.exp(-0.5 * np.square(distance / sigma))
     total = np.exp(-0.5 * np.square(np.arange(-size, size) / sigma)).sum()
-    matrix: NDArray[np.float32] = (kernel / total).astype(np.float32)
+    weights = kernel / total
+    weights[weights < _NOTHING] = 0
+    matrix: NDArray[np.float32] = weights.astype(np.float32)
     return matrix
 
 
