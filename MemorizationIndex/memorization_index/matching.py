@@ -343,6 +343,7 @@ def _register(
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsCorrelation()
     method.SetInterpolator(sitk.sitkLinear)
+    method.MetricUseFixedImageGradientFilterOff()  # correlation needs the moving image's alone
     method.SetOptimizerAsRegularStepGradientDescent(_FIRST_STEP, 0.01, _ITERATIONS, 0.5, 1e-6)
     method.SetOptimizerScales([_COEFFICIENT_SCALE] * 4 + [1.0, 1.0])
     method.SetInitialTransform(transform, inPlace=True)
