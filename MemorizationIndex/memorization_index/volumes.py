@@ -126,6 +126,8 @@ class SliceStack:
     plane: str
     #: What :func:`square_images` made of them, by size: several channels and the verification ask for the same.
     _squares: dict[int, NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    #: What :func:`_levels` found in each slice.
+    _scales: list[tuple[float, float]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def positions(self) -> NDArray[np.float32]:
@@ -137,8 +139,11 @@ class SliceStack:
     def batches(self, size: int = 32) -> Iterator[SliceStack]:
         """The same slices in parts of at most ``size``."""
         for start in range(0, len(self.images), size):
-            part = slice(start, start + size)
-            yield replace(self, images=self.images[part], numbers=self.numbers[part])
+            chosen = slice(start, start + size)
+            part = replace(self, images=self.images[chosen], numbers=self.numbers[chosen])
+            part._scales.extend(self._scales[chosen])
+            part._squares.update({side: squares[chosen] for side, squares in self._squares.items()})
+            yield part
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -476,17 +481,28 @@ def _square_images(stack: SliceStack, size: int) -> NDArray[np.float32]:
     extent = max(rows * stack.spacing[0], columns * stack.spacing[1])
     left = resampling_matrix(rows, stack.spacing[0] / extent, size)
     right = resampling_matrix(columns, stack.spacing[1] / extent, size).T
+    if not stack._scales:
+        stack._scales.extend(map(_levels, stack.images))
     result = np.empty((len(stack.images), size, size), np.float32)
-    for i, image in enumerate(stack.images):
-        result[i] = left @ normalized(image) @ right
+    for i, (image, levels) in enumerate(zip(stack.images, stack._scales, strict=True)):
+        result[i] = left @ _scaled(image, levels) @ right
     return result
 
 
 def normalized(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Robust min–max over the foreground to [0, 1]: background (and padding) → 0, 99.5th foreground percentile → 1."""
+    return _scaled(image, _levels(image))
+
+
+def _levels(image: NDArray[np.float32]) -> tuple[float, float]:
+    """The intensities that :func:`normalized` takes to 0 and to 1."""
     background, bright = _range(image)
     foreground = image[image > background + 0.05 * (bright - background)]
-    high = float(np.percentile(foreground, 99.5)) if foreground.size else bright
+    return background, float(np.percentile(foreground, 99.5)) if foreground.size else bright
+
+
+def _scaled(image: NDArray[np.float32], levels: tuple[float, float]) -> NDArray[np.float32]:
+    background, high = levels
     if high <= background:
         return np.zeros_like(image)
     scaled: NDArray[np.float32] = np.clip((image - background) / (high - background), 0, 1)
