@@ -31,7 +31,6 @@ from memorization_index.statistics import subject_interval
 from memorization_index.thumbnails import check_kind, make_thumbnails
 from memorization_index.verdicts import Thresholds
 from memorization_index.volumes import PLANES
-from memorization_index.whitening import Whitening
 from memorization_index.words import counted
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ def fit(
     else:
         builder = make_builder(reference)
     moments = builder.moments()
-    reference.whitenings = {c: Whitening.fit(whole, describer.shrinkage[c]) for c, whole in moments.items()}
+    reference.whitenings = {c: builder.whitening(c, whole, whole) for c, whole in moments.items()}
     if len(slice_volume) >= CLUSTERED_FROM:
         reference.cells = {c: Cells.of(p, reference.whitenings[c]) for c, p in reference.features.items()}
     card = PowerCard.named(settings.power, describer, settings.seed)

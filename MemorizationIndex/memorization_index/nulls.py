@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from memorization_index import rescans
 from memorization_index.calibration import Null
-from memorization_index.channels import Describer
+from memorization_index.channels import LAYOUT, Describer
 from memorization_index.cohort import Entry
 from memorization_index.combining import CommonScale
 from memorization_index.encoding import read_slices
@@ -118,11 +118,14 @@ class NullBuilder:
         rows = (self.fold == fold)[self.slice_volume]
         return merged(Moments.of(block) for block in blocks(self.reference.features[channel], rows))
 
-    def _range(self, channel: str, whole: Moments) -> NDArray[np.float64] | None:
-        """What all features vary in, and those of every fold: found once."""
-        if channel not in self._ranges:
+    def whitening(self, channel: str, moments: Moments, whole: Moments) -> Whitening:
+        """Whitening of a channel by moments that are (a part of) those of the whole."""
+        shrinkage = self.describer.shrinkage[channel]
+        if channel != LAYOUT:
+            return Whitening.fit(moments, shrinkage, symmetric=False)
+        if channel not in self._ranges:  # what all features vary in, and those of every fold: found once
             self._ranges[channel] = range_of(whole)
-        return self._ranges[channel]
+        return Whitening.fit(moments, shrinkage, self._ranges[channel])
 
     def build(self, moments: dict[str, Moments], entries: dict[str, Entry], card: PowerCard) -> NullResult:
         """Retrieve, verify and collect; without a second subject the null is empty. Controls are planted on the way."""
@@ -165,10 +168,7 @@ class NullBuilder:
         planted: int,
     ) -> list[NullPart]:
         """What is found for the chosen volumes of a fold; ``planted`` people were planted before them."""
-        whitenings = {
-            c: Whitening.fit(whole - self._fold_moments(c, fold), self.describer.shrinkage[c], self._range(c, whole))
-            for c, whole in moments.items()
-        }
+        whitenings = {c: self.whitening(c, whole - self._fold_moments(c, fold), whole) for c, whole in moments.items()}
         banks = {c: self.reference.bank(c, whitening) for c, whitening in whitenings.items()}
         retriever = Retriever(whitenings, banks)
         parts = []
@@ -183,13 +183,13 @@ class NullBuilder:
         # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
         # closer to each other than queries do to training slices that it was fitted on.
         own_fold = (self.fold == self.fold[volume])[self.slice_volume]
+        images = square_images(stack, INPUT_SIZE).astype(np.float16)  # first: its parts need the same
         found = [retriever.examine(self.describer, part, own_fold) for part in stack.batches()]
         planted = None
         if card.wants(stack, number):
             planted = card.planted(stack, number, self.volumes[volume].subject, retriever, own_fold)
         self.progress.advance()
-        images, side = square_images(stack, INPUT_SIZE).astype(np.float16), max(stack.images[0].shape)
-        return NullPart(volume, images, stack.numbers, side, found, planted)
+        return NullPart(volume, images, stack.numbers, max(stack.images[0].shape), found, planted)
 
     def _collect(self, parts: list[NullPart]) -> NullResult:
         nearest = concatenated([found for part in parts for found in part.found])

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
 #: Weight of the identity in the covariance. Full whitening makes N ≲ D training vectors equidistant and amplifies
@@ -73,29 +74,26 @@ class Whitening:
 
     @classmethod
     def fit(
-        cls, moments: Moments, shrinkage: float = SHRINKAGE, within: NDArray[np.float64] | None = None
+        cls,
+        moments: Moments,
+        shrinkage: float = SHRINKAGE,
+        within: NDArray[np.float64] | None = None,
+        symmetric: bool = True,
     ) -> Whitening:
         """Whiten by the covariance shrunk toward a multiple of the identity with the same trace.
 
-        ``within``: the range of moments that these are a part of, where it is known (see :func:`range_of`).
+        Every root of its inverse gives the same cosines. The ``symmetric`` one leaves each number where it was (see
+        :mod:`.layout`); the triangular one, which needs a ``shrinkage`` above 0, takes a tenth of the time. ``within``:
+        for the symmetric one, the range of moments that these are a part of, where it is known (see :func:`range_of`).
         """
         covariance = moments.second / max(moments.count - 1, 1)
         level = max(float(np.trace(covariance)) / len(moments.mean), 1e-12)
-        basis = range_of(moments) if within is None else within
-        if basis is None:
-            values, vectors = np.linalg.eigh(covariance)
+        if symmetric:
+            basis = range_of(moments) if within is None else within
+            root = _symmetric_root(covariance, shrinkage, level, basis)
         else:
-            values, inner = np.linalg.eigh(basis.T @ covariance @ basis)
-            vectors = basis @ inner
-        scales = 1 / np.sqrt((1 - shrinkage) * np.clip(values, 0, None) + shrinkage * level)
-        # The symmetric root does not depend on the signs and order of eigenvectors, which differ between machines.
-        if len(values) == len(covariance):
-            matrix = (vectors * scales) @ vectors.T
-        else:  # every direction that is not among the eigenvectors has the variance 0
-            rest = 1 / np.sqrt(shrinkage * level)
-            matrix = (vectors * (scales - rest)) @ vectors.T
-            matrix[np.diag_indices_from(matrix)] += rest
-        return cls(moments.mean.astype(np.float32), matrix.astype(np.float32))
+            root = _triangular_root(covariance, shrinkage, level)
+        return cls(moments.mean.astype(np.float32), root.astype(np.float32))
 
     def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
         """Whitened unit vectors of features ``(..., d)``; the mean itself stays zero, and NaN counts as the mean."""
@@ -104,6 +102,35 @@ class Whitening:
         norms = np.linalg.norm(flat, axis=1, keepdims=True)
         result: NDArray[np.float32] = (flat / np.maximum(norms, 1e-12)).reshape(centered.shape)
         return result
+
+
+def _symmetric_root(
+    covariance: NDArray[np.float64], shrinkage: float, level: float, basis: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Inverse root of the shrunk covariance; it does not depend on signs and order of the eigenvectors."""
+    if basis is None:
+        values, vectors = np.linalg.eigh(covariance)
+    else:
+        values, inner = np.linalg.eigh(basis.T @ covariance @ basis)
+        vectors = basis @ inner
+    scales = 1 / np.sqrt((1 - shrinkage) * np.clip(values, 0, None) + shrinkage * level)
+    if len(values) == len(covariance):
+        half = vectors * np.sqrt(scales)
+        return np.asarray(half @ half.T)  # of a matrix and itself BLAS computes one half
+    rest = 1 / np.sqrt(shrinkage * level)  # every direction that is not among the eigenvectors has the variance 0
+    half = vectors * np.sqrt(rest - scales)
+    matrix: NDArray[np.float64] = -(half @ half.T)
+    matrix[np.diag_indices_from(matrix)] += rest
+    return matrix
+
+
+def _triangular_root(covariance: NDArray[np.float64], shrinkage: float, level: float) -> NDArray[np.float64]:
+    """Inverse root of the shrunk covariance by Cholesky's factors."""
+    shrunk = (1 - shrinkage) * covariance
+    shrunk[np.diag_indices_from(shrunk)] += shrinkage * level
+    lower = np.linalg.cholesky(shrunk)
+    inverse, _ = scipy.linalg.lapack.dtrtri(lower, lower=1)
+    return np.asarray(inverse).T
 
 
 def range_of(moments: Moments) -> NDArray[np.float64] | None:

@@ -154,6 +154,19 @@ def test_whitening_by_few_slices_is_that_of_all_directions(count, monkeypatch):
     np.testing.assert_allclose(short.matrix, whole.matrix, atol=1e-6 * np.abs(whole.matrix).max())
 
 
+@pytest.mark.parametrize("count", [20, 400])
+def test_both_roots_of_the_covariance_give_the_same_cosines(count):
+    rng = np.random.default_rng(count)
+    data = rng.normal(size=(count, 50)) @ rng.normal(size=(50, 50))
+    symmetric = Whitening.fit(Moments.of(data), shrinkage=0.1)
+    triangular = Whitening.fit(Moments.of(data), shrinkage=0.1, symmetric=False)
+    assert not np.tril(triangular.matrix, -1).any()
+    np.testing.assert_allclose(symmetric.matrix, symmetric.matrix.T, atol=1e-7)
+    for queries in (data[:7], rng.normal(size=(7, 50))):
+        cosines = [whitening(queries) @ whitening(data).T for whitening in (symmetric, triangular)]
+        np.testing.assert_allclose(cosines[1], cosines[0], atol=1e-5)
+
+
 def test_subtracting_a_part_of_the_moments_gives_those_of_the_rest():
     data = np.random.default_rng(4).normal(2, 3, size=(60, 8))
     rest = Moments.of(data) - Moments.of(data[:25])
