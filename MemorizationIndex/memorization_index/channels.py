@@ -184,11 +184,10 @@ class EncoderDescriber:
     def _computed(self, images: NDArray[np.float32]) -> Features:
         result: Features = {}
         grids = self._grids(images)
-        # Layers are of one width: all are projected at once, since reading the matrix takes longer than multiplying.
-        cells = projected(np.concatenate([pooled(grid, GRID) for grid in grids.values()]))
-        for (layer, grid), own in zip(grids.items(), np.split(cells, len(grids)), strict=True):
+        cells = all_projected({layer: pooled(grid, GRID) for layer, grid in grids.items()})
+        for layer, grid in grids.items():
             result[f"{layer}.mean"] = grid.mean(axis=(1, 2)).astype(np.float16)
-            result[f"{layer}.grid{GRID}"] = own.astype(np.float16)
+            result[f"{layer}.grid{GRID}"] = cells[layer].astype(np.float16)
         return result
 
     def _grids(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -228,6 +227,16 @@ def projected(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     length = features.shape[1]
     return features @ _signs(length) if length > _PROJECTED else features
+
+
+def all_projected(layers: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Layers ``(n, D)`` projected, those of one length in one product: the matrix takes longer to read than to use."""
+    result = {}
+    for length in dict.fromkeys(features.shape[1] for features in layers.values()):
+        alike = [layer for layer, features in layers.items() if features.shape[1] == length]
+        together = projected(np.concatenate([layers[layer] for layer in alike]))
+        result.update(zip(alike, np.split(together, len(alike)), strict=True))
+    return result
 
 
 @lru_cache(maxsize=2)

@@ -14,7 +14,7 @@ from memorization_index import (
     whitening,
 )
 from memorization_index.calibration import Null, oni, q_values
-from memorization_index.channels import pooled, projected, viewed
+from memorization_index.channels import all_projected, pooled, projected, viewed
 from memorization_index.generator import compared
 from memorization_index.matching import Match, agreement_map, match
 from memorization_index.neighbors import Index
@@ -220,6 +220,14 @@ def test_projection_keeps_short_features_and_the_angles_of_long_ones():
     assert projected(np.eye(2048, dtype=np.float32)[:1])[0, :8].tolist() == [
         v / 32 for v in (-1, 1, 1, 1, -1, -1, 1, -1)
     ]
+
+
+def test_layers_of_any_length_are_projected_each_as_by_itself():
+    rng = np.random.default_rng(5)
+    sizes = {"first": 2000, "second": 100, "third": 2000}
+    layers = {layer: rng.normal(size=(3, size)).astype(np.float32) for layer, size in sizes.items()}
+    for layer, found in all_projected(layers).items():
+        np.testing.assert_allclose(found, projected(layers[layer]), atol=1e-5)
 
 
 def test_pooling_over_cells_keeps_the_layout():
