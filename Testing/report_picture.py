@@ -40,7 +40,7 @@ def main() -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with tempfile.TemporaryDirectory() as folder:
         page, shot = Path(folder) / "page.html", Path(folder) / "shot.png"
-        page.write_text(shortened((demo / "report.html").read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(shortened((demo / "result" / "report.html").read_text(encoding="utf-8")), encoding="utf-8")
         options = ("--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}")
         subprocess.run([browser, *options, f"--screenshot={shot}", page.as_uri()], check=True, capture_output=True)
         picture = Image.open(shot).convert("RGB")

@@ -139,17 +139,27 @@ def check_result_place(folder: Path, queries: Iterable[str | Path] = ()) -> None
         raise MemorizationIndexError(
             f"{folder}: is the folder that is examined; expected another one for results, so choose another --out."
         )
-    if is_reference(folder):
-        raise MemorizationIndexError(
-            f"{folder}: is a reference; expected a folder for results, so choose another --out."
-        )
+    make_writable(folder)
     finish(folder)
+    check_for_result(folder)
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder; refuse one that cannot be written to."""
     _check_no_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise MemorizationIndexError(
             f"{folder}: cannot be written to; expected a writable folder, so choose another --out or change its "
             f"permissions."
+        )
+
+
+def check_for_result(folder: Path) -> None:
+    """Refuse a folder that holds anything but an older result."""
+    if is_reference(folder):
+        raise MemorizationIndexError(
+            f"{folder}: is a reference; expected a folder for results, so choose another --out."
         )
     if not is_result(folder):
         check_own(folder, "a result", ())

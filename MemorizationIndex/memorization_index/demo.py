@@ -58,8 +58,8 @@ def run_demo(
 
     For every published augmentation there are ``copies`` altered copies of training volumes, the last of them only
     three slices in a held-out volume, and as many equally altered held-out volumes, by default each of another person.
-    ``out`` then holds ``training/``, ``held-out/``, ``synthetic/``, ``truth.csv``, ``reference/``, the result as
-    ``score`` writes it (``report.html``), and ``demo.json``: for each augmentation and in total, ``planted`` volumes,
+    ``out`` then holds ``training/``, ``held-out/``, ``synthetic/``, ``truth.csv``, ``reference/``, ``result/`` as
+    ``score`` writes it, and ``demo.json``: for each augmentation and in total, ``planted`` volumes,
     how many were ``found`` (verdict copy), how many of those ``named_rightly`` (the training subject), ``controls``,
     ``false_alarms`` (verdict copy), and the same for slices (flagged).
     """
@@ -88,7 +88,7 @@ def run_demo(
     _write_truth(planted, out / "truth.csv")
     Reference.build(cohort, out / "reference", device=device, seed=seed, progress=progress)
     scores = Reference.open(out / "reference").score([p.path for p in planted], device=device, progress=progress)
-    scores.write(out)
+    scores.write(out / "result")
     result = {
         "version": __version__,
         "seed": seed,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorization_index.agreement import AgreementVolume
-from memorization_index.bundle import write_csv
+from memorization_index.bundle import check_for_result, make_writable, write_csv
 from memorization_index.durable import finish, prepared
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.pictures import Pictures
@@ -96,8 +96,12 @@ class Scores:
 
         All is written beside its place, and takes that of an older result at once (see ``durable.prepared``). Files
         are named without the folders they lie in, unless ``keep_paths``; with ``key``, queries get pseudonyms.
+        Raises :class:`MemorizationIndexError` where the folder holds anything but an older result.
         """
-        with prepared(Path(folder)) as beside:
+        folder = Path(folder)
+        make_writable(folder)
+        with prepared(folder) as beside:
+            check_for_result(folder)  # in here: another process may have been moving its result to this place
             (self if keep_paths else leaving(self, key))._write_files(beside)
 
     def _write_files(self, folder: Path) -> None:

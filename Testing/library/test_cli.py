@@ -13,6 +13,7 @@ from pathlib import Path
 
 import phantoms
 import pytest
+from memorization_index import MemorizationIndexError
 from memorization_index._version import __version__
 from memorization_index.cli import main
 from memorization_index.reference import Reference
@@ -360,6 +361,15 @@ def test_folders_with_other_files_are_no_place_for_results(tiny, tmp_path: Path,
     ):
         assert main(arguments) == 2
         assert f"holds files (thesis.txt) but is not {what}" in capsys.readouterr().err
+    scores = Reference.open(tiny.reference).score(tiny.training)
+    with pytest.raises(
+        MemorizationIndexError, match=r"holds files \(thesis.txt\) but is not a result; .* empty folder"
+    ):
+        scores.write(tmp_path)
+    with pytest.raises(MemorizationIndexError, match="is a file; expected a folder"):
+        scores.write(tmp_path / "thesis.txt")
+    with pytest.raises(MemorizationIndexError, match="is a reference; expected a folder for results"):
+        scores.write(tiny.reference)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 

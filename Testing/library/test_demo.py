@@ -53,7 +53,7 @@ def test_counts_are_those_of_the_tables(demo):
             len(own) - len(copies),
             len(alarms),
         ]
-    assert (out / "report.html").stat().st_size > 1000
+    assert (out / "result" / "report.html").stat().st_size > 1000
 
 
 def test_what_is_planted_is_what_the_truth_says(demo):

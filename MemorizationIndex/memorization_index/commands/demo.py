@@ -28,5 +28,5 @@ def _demo(options: argparse.Namespace, progress: Progress) -> int:
     if isinstance(progress, JsonProgress):
         progress.event("done", command="demo", out=str(out), counts=result["total"], seconds=result["seconds"])
     else:
-        print(f"{table(result)}\n{result['seconds']:.0f} s. Report: {out / 'report.html'}")
+        print(f"{table(result)}\n{result['seconds']:.0f} s. Report: {out / 'result' / 'report.html'}")
     return DONE
