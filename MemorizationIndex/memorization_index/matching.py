@@ -101,15 +101,12 @@ class Match:
         return self.pixel_correlation >= EXACT_CORRELATION
 
     def describe(self) -> str:
-        """``identity``, or text such as ``mirrored; rotated +4.1°; scaled 1.03; shifted +2.0, -1.2 %`` ."""
-        turn, scale = self.angle, self.scale
-        mirrored = self.mirrored
-        if mirrored and abs(turn) > 175:  # easier to picture than a mirror and a half turn
-            parts, turn = ["flipped top to bottom"], (turn + 360) % 360 - 180
-        else:
-            parts = ["mirrored"] if mirrored else []
-        if abs(turn) >= 0.5:
-            parts.append(f"rotated {turn:+.1f}°")
+        """``identity``, or text such as ``mirrored; rotated by 4.1° clockwise; scaled 1.03; shifted +2.0, -1.2 %``.
+
+        Shifts are in percent of the width: down and to the right are positive.
+        """
+        scale = self.scale
+        parts = _turn_in_words(self.mirrored, self.angle)
         if abs(scale - 1) >= 0.01:
             parts.append(f"scaled {scale:.2f}")
         moved = -self.shift * scale * 100
@@ -260,6 +257,24 @@ def one_blas_thread() -> Iterator[None]:
         return
     with threadpool_limits(1, user_api="blas"):
         yield
+
+
+def _turn_in_words(mirrored: bool, angle: float) -> list[str]:
+    """A mirror (left to right) and the rotation after it, counter-clockwise in degrees, as a person would say it.
+
+    Within 5° of a quarter or half turn it is one; what it differs by is told from 1°, a small rotation from 0.5°.
+    """
+    quarters = round(angle / 90)
+    rest = angle - 90 * quarters
+    if abs(rest) > 5:
+        quarters, rest = 0, angle
+    turn = {0: "", 1: "quarter turn counterclockwise", -1: "quarter turn clockwise"}.get(quarters, "half turn")
+    parts = ["mirrored", turn] if mirrored else [turn]
+    if mirrored and turn == "half turn":  # which together are easier to picture
+        parts = ["flipped top to bottom"]
+    if abs(rest) >= (1 if quarters else 0.5):
+        parts.append(f"rotated by {abs(rest):.1f}° {'counterclockwise' if rest > 0 else 'clockwise'}")
+    return [part for part in parts if part]
 
 
 def _turned(image: Image, mirrored: bool, quarters: int) -> Image:

@@ -335,9 +335,15 @@ def test_q_values_are_benjamini_hochberg_and_ignore_missing_ones():
     [
         (lambda x: x, View(), "identity"),
         (lambda x: x[:, ::-1], View(mirrored=True), "mirrored"),
-        (np.rot90, View(quarter=1), "rotated +90.0°"),
-        (lambda x: np.rot90(x, 2), View(), "rotated -180.0°"),
-        (lambda x: ndimage.rotate(x, 5, reshape=False, order=1), View(rotation=4.0), "rotated +"),
+        (np.rot90, View(quarter=1), "quarter turn counterclockwise"),
+        (lambda x: np.rot90(x, -1), View(quarter=1), "quarter turn clockwise"),
+        (lambda x: np.rot90(x, 2), View(), "half turn"),
+        (np.flipud, View(mirrored=True), "flipped top to bottom"),
+        (
+            lambda x: ndimage.rotate(x, 5, reshape=False, order=1),
+            View(rotation=4.0),
+            "° counterclockwise",
+        ),
         (lambda x: ndimage.shift(x, (5, -8), order=1), View(), "shifted +3.9, -6."),
     ],
 )
@@ -349,6 +355,32 @@ def test_alignment_recovers_the_transform(change, view, says):
     assert found.ncc > 0.98
     assert says in found.describe()
     assert found.is_exact == (says == "identity")
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "angle", "says"),
+    [
+        (False, 0.4, "identity"),
+        (False, 0.6, "rotated by 0.6° counterclockwise"),
+        (False, -11.3, "rotated by 11.3° clockwise"),
+        (False, 89.3, "quarter turn counterclockwise"),
+        (False, -92.0, "quarter turn clockwise; rotated by 2.0° clockwise"),
+        (False, 179.2, "half turn"),
+        (False, -180, "half turn"),
+        (False, 177.7, "half turn; rotated by 2.3° clockwise"),
+        (False, -173.4, "rotated by 173.4° clockwise"),
+        (True, 0.2, "mirrored"),
+        (True, 90.2, "mirrored; quarter turn counterclockwise"),
+        (True, -179.4, "flipped top to bottom"),
+        (True, 170.3, "mirrored; rotated by 170.3° counterclockwise"),
+    ],
+)
+def test_turns_are_told_as_a_person_would(mirrored, angle, says):
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    matrix = np.array([[cos, sin], [-sin, cos]])
+    found = Match(0, 1.0, 1.0, mirrored, 0, matrix, np.zeros(2), 0.9, 0.9)
+    assert found.angle == pytest.approx(angle)
+    assert found.describe() == says
 
 
 def test_another_picture_does_not_match_and_agreement_shows_where_a_copy_was_pasted():
