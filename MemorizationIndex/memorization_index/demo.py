@@ -208,7 +208,7 @@ def table(result: dict[str, Any]) -> str:
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     t = result["total"]
     lines.append(
-        f"Slices: {t['slices_found']} of {t['slices_planted']} copied ones flagged, {t['slices_named_rightly']} with "
+        f"Slices: {t['slices_found']} of {t['slices_planted']} planted ones flagged, {t['slices_named_rightly']} with "
         f"the right subject; {t['slices_false_alarms']} of {t['slices_not_copied']} others flagged."
     )
     return "\n".join(lines)

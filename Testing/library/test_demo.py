@@ -37,7 +37,7 @@ def test_counts_are_those_of_the_tables(demo):
     out, result = demo
     assert json.loads((out / "demo.json").read_text()) == result
     truth = {row["path"]: row for row in rows_of(out / "truth.csv")}
-    verdicts = {row["path"].rsplit("/")[-1]: row for row in rows_of(out / "volumes.csv")}
+    verdicts = {row["path"].rsplit("/")[-1]: row for row in rows_of(out / "result" / "volumes.csv")}
     assert set(truth) == set(verdicts)
     for name in PUBLISHED:
         own = {path: row for path, row in truth.items() if row["augmentation"] == name}
@@ -54,6 +54,21 @@ def test_counts_are_those_of_the_tables(demo):
             len(alarms),
         ]
     assert (out / "result" / "report.html").stat().st_size > 1000
+
+
+def test_the_report_says_which_slices_it_compared_with_the_null(demo):
+    """By what was found, not by what was planted: controls that were flagged are not among them."""
+    out, result = demo
+    compared = [
+        row
+        for row in rows_of(out / "result" / "slices.csv")
+        if row["flagged"] == "0" and row["match_class"] in ("novel", "")
+    ]
+    images = len({row["volume"] for row in compared})
+    text = (out / "result" / "report.html").read_text(encoding="utf-8")
+    assert f"the {len(compared)} slices, of {images} images, that are neither flagged nor" in text
+    total = result["total"]
+    assert len(compared) <= total["slices_not_copied"] + total["slices_planted"] - total["slices_found"]
 
 
 def test_what_is_planted_is_what_the_truth_says(demo):

@@ -229,10 +229,14 @@ def test_says_where_p_is_not_calibrated(result: SimpleNamespace) -> None:
     scores = Scores.read(result.folder)
     found = {"slices": 200, "volumes": 20, "limit": 1.0, "shift": 0.7}
     for calibrated, ks, said in [
-        (False, 1e-6, "p is not calibrated for this generator. The median of 200 slices of 20 images"),
+        (
+            False,
+            1e-6,
+            "p is not calibrated for this generator. Compared with the null were the 200 slices, of 20 images",
+        ),
         (True, 1e-6, "they do lie nearer (Kolmogorov–Smirnov p = 1e-06): for these images p is smaller than it should"),
         (True, 0.2, "within the limit of 1: p may be read as it is"),
-        (None, 0.2, "too few images that are no copies"),
+        (None, 0.2, "too few images without flagged slices"),
     ]:
         scores.run["generator"] = {**found, "p_calibrated": calibrated, "ks_p": ks}
         assert said in " ".join(Page(report(scores)).text.split())

@@ -155,9 +155,12 @@ def _generator(found: dict[str, Any]) -> str:
     if not found:
         return ""
     if found["p_calibrated"] is None:
-        return "<p>There were too few images that are no copies to check whether p is right for their generator.</p>"
+        return (
+            "<p>There were too few images without flagged slices to check whether p is right for their generator.</p>"
+        )
     said = (
-        f"The median of {found['slices']} slices of {found['volumes']} images that are no copies lies "
+        f"Compared with the null were the {found['slices']} slices, of {found['volumes']} images, that are neither "
+        f"flagged nor of the class same anatomy. Their median lies "
         f"{found['shift']:+.1f} standard deviations of the null toward the training set"
     )
     if found["p_calibrated"] and found["shift"] > 0 and found["ks_p"] < DIFFERENT_P:
