@@ -110,6 +110,15 @@ def dicom_shape(path: Path) -> tuple[int, ...] | None:
     return _whole(header, "Columns"), _whole(header, "Rows"), _whole(header, "NumberOfFrames", 1)
 
 
+def dicom_axes(paths: Sequence[Path]) -> tuple[tuple[int, int, int], tuple[float, ...]]:
+    """Size (columns, rows, slices) and direction, as ITK has it, of a series by the header of its first file."""
+    columns, rows, frames = dicom_shape(paths[0]) or (0, 0, 0)
+    header = dicom_header(paths[0])
+    orientation = None if header is None else _numbers(header, "ImageOrientationPatient", 6)
+    direction = tuple(_axes(orientation).T.ravel().tolist())
+    return (columns, rows, len(paths) if len(paths) > 1 else frames), direction
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Values of elements
 
@@ -171,7 +180,7 @@ def read_dicom(paths: Sequence[Path]) -> tuple[Any, str | None]:
     between = frames[0].between
     if placed:
         image.SetOrigin(frames[0].position)
-        image.SetDirection(_axes(frames[0]).T.ravel().tolist())
+        image.SetDirection(_axes(frames[0].orientation).T.ravel().tolist())
         if len(frames) > 1:
             between = (_place(frames[-1]) - _place(frames[0])) / (len(frames) - 1)
     image.SetSpacing((columns, rows, between))
@@ -210,7 +219,7 @@ def _check_stack(path: Path, frames: Sequence[_Frame]) -> None:
     """Refuse a series that is no single stack of slices."""
     located = [f for f in frames if f.orientation is not None and f.position is not None]
     for frame in located:
-        axes = _axes(frame)
+        axes = _axes(frame.orientation)
         if np.abs(axes @ axes.T - np.eye(3)).max() > 1e-2:
             raise unreadable(
                 path, f"{NOT_THE_FORMAT} (its ImageOrientationPatient is no pair of perpendicular vectors)"
@@ -220,21 +229,21 @@ def _check_stack(path: Path, frames: Sequence[_Frame]) -> None:
     directions = np.array([frame.orientation for frame in frames])
     if np.abs(directions - directions[0]).max() > 1e-2:
         raise _no_stack(path, len(frames), "lie in different planes")
-    normal = _axes(frames[0])[2]
+    normal = _axes(frames[0].orientation)[2]
     along = np.sort(np.array([frame.position for frame in frames]) @ normal)
     if np.diff(along).min() < 1e-3:
         what = "lie at the same place (several time points, echoes or directions)"
         raise _no_stack(path, len(frames), what)
 
 
-def _axes(frame: _Frame) -> NDArray[np.float64]:
+def _axes(orientation: tuple[float, ...] | None) -> NDArray[np.float64]:
     """Directions along columns' index, rows' index and slices, one a row."""
-    along_row, along_column = np.reshape(frame.orientation or (1, 0, 0, 0, 1, 0), (2, 3)).astype(float)
+    along_row, along_column = np.reshape(orientation or (1, 0, 0, 0, 1, 0), (2, 3)).astype(float)
     return np.stack([along_row, along_column, np.cross(along_row, along_column)])
 
 
 def _place(frame: _Frame) -> float:
-    return float(_axes(frame)[2] @ np.array(frame.position))
+    return float(_axes(frame.orientation)[2] @ np.array(frame.position))
 
 
 def _frames(path: Path) -> list[_Frame]:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.dicom import dicom_series, dicom_shape, read_dicom
+from memorization_index.dicom import dicom_axes, dicom_series, dicom_shape, read_dicom
 from memorization_index.durable import unchanging
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.itk_files import ONE_READER
@@ -266,6 +266,34 @@ def stored_shape(path: Path) -> tuple[int, ...] | None:
     return nifti_shape(path) if name.endswith((".nii", ".nii.gz")) else dicom_shape(path)
 
 
+def slice_count(files: Sequence[Path], plane: str) -> int:
+    """How many slices of ``plane`` the volume in some files has, empty ones included, by their headers alone."""
+    path, name = files[0], files[0].name.lower()
+    if name.endswith(IMAGE_SUFFIXES):
+        return len(files)
+    if name.endswith(".npy"):
+        shape = [s for s in npy_header(path).shape if s != 1]
+        return shape[PLANES.index(plane)] if len(shape) == 3 else 1
+    size, direction = _stored_axes(files)
+    if len(size) < 3 or 1 in size[:3]:
+        return 1
+    matrix = np.abs(np.reshape(direction, (len(size), len(size))))[:3, :3]
+    return size[int(np.argmax(matrix[2 - PLANES.index(plane)]))]  # planes are named z first, axes stored x first
+
+
+def _stored_axes(files: Sequence[Path]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Size and direction of the axes of a volume, x first, by its header alone."""
+    path, name = files[0], files[0].name.lower()
+    if not name.endswith(VOLUME_SUFFIXES):
+        return dicom_axes(files)
+    if name.endswith((".nii", ".nii.gz")):
+        with ONE_READER:
+            reader = _nifti_reader(path)
+            return reader.GetSize(), reader.GetDirection()
+    header = nrrd_header(path) if name.endswith((".nrrd", ".nhdr")) else metaimage_header(path)
+    return header.size, header.direction
+
+
 def _read(files: Sequence[Path]) -> Volume:
     path, name = files[0], files[0].name.lower()
     if len(files) > 1 and all(p.name.lower().endswith(IMAGE_SUFFIXES) for p in files):
@@ -293,17 +321,23 @@ def _itk_image(path: Path, name: str) -> Any:
 
 
 def _nifti_image(path: Path) -> Any:
-    import SimpleITK as sitk
-
     check_nifti(path)
     with ONE_READER:
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("NiftiImageIO")
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
+        reader = _nifti_reader(path)
         check_shape(path, reader.GetSize())
         check_components(path, reader.GetNumberOfComponents())
         return reader.Execute()
+
+
+def _nifti_reader(path: Path) -> Any:
+    """A reader that has read the header."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
 
 
 def _from_itk(image: Any, path: Path) -> Volume:

@@ -333,13 +333,27 @@ def test_preview_says_what_build_would_take(tiny, tmp_path: Path, command, capsy
     lines = printed.out.splitlines()
     assert lines[0] == "22 volumes of 22 subjects, taken from one a file (22); plane: coronal; skipped: 0 files"
     assert lines[1] == "00.nii.gz: 1 volume"
-    assert lines[-1] == "… and 2 more (all with --json)"
-    assert len(lines) == 22
+    assert lines[21:] == ["… and 2 more (all with --json)", "slices of a volume:", "48: 22 volumes"]
     assert "22 volumes name no subject" in printed.err
     assert "copies are missed: name the subjects" in printed.err
     [done] = command("preview", tiny.training).of("done")
     assert done["plane"] == "axial"
     assert len(done["subjects"]) == 3
+    assert [(v["slices"], len(v["files"])) for v in done["volumes"]] == [(3, 1)] * 3
+
+
+def test_preview_names_the_files_that_are_joined(tmp_path: Path, capsys) -> None:
+    for number in range(2):
+        phantoms.write_dicom(tmp_path / f"series-{number}", phantoms.anatomy(number), f"P{number}", f"1.2.3.{number}")
+    assert main(["preview", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3:] == [
+        "slices of a volume:",
+        "12: 2 volumes",
+        "joined from several files: 2 volumes",
+        "series-0/001.dcm: 12 files, 012.dcm to 001.dcm",
+        "series-1/001.dcm: 12 files, 012.dcm to 001.dcm",
+    ]
 
 
 def test_second_score_replaces_the_first(tiny, tmp_path: Path, capsys) -> None:

@@ -23,6 +23,7 @@ from memorization_index.volumes import (
     normalized,
     read_volume,
     resampling_matrix,
+    slice_count,
     square_images,
     to_slices,
 )
@@ -49,6 +50,25 @@ def test_volume_formats_read_the_same_voxels(tmp_path: Path, suffix: str, kind: 
     np.testing.assert_array_equal(read.voxels, voxels)
     assert read.spacing == pytest.approx(phantoms.SPACING)
     assert not read.is_image
+
+
+@pytest.mark.parametrize("axes", ["LPS", "RAS", "PIR", "SAL"])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_slices_are_counted_by_the_header(tmp_path: Path, suffix: str, axes: str) -> None:
+    path = tmp_path / f"scan{suffix}"
+    sitk.WriteImage(sitk.DICOMOrient(phantoms.itk_image(ANATOMY), axes), str(path))
+    volume = read_volume(path)
+    for plane in PLANES:
+        assert slice_count([path], plane) == to_slices(volume, plane).total
+
+
+def test_slices_of_series_arrays_and_pictures_are_counted(tmp_path: Path) -> None:
+    series = phantoms.write_dicom(tmp_path / "series", ANATOMY)
+    np.save(tmp_path / "scan.npy", ANATOMY)
+    for plane, count in zip(PLANES, ANATOMY.shape, strict=True):
+        assert slice_count(series, plane) == slice_count([tmp_path / "scan.npy"], plane) == count
+    assert slice_count([tmp_path / "a.png", tmp_path / "b.png"], "image") == 2
+    assert slice_count([phantoms.write(tmp_path / "flat.nii.gz", ANATOMY[:1])], "axial") == 1
 
 
 def test_dicom_series_reads_the_same_voxels_as_nifti(tmp_path: Path) -> None:

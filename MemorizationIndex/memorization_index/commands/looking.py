@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from memorization_index.commands.options import DONE, PLANES, WRONG_USE, add_for
 from memorization_index.progress import JsonProgress, Progress
 from memorization_index.words import counted
 
-#: So many subjects of a preview are listed; --json has all.
+#: So many lines of each list of a preview are printed; --json has all.
 _LISTED = 20
 
 
@@ -64,6 +65,7 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
 
     from memorization_index.cohort import find_volumes
     from memorization_index.encoding import chosen_plane, leave_out_unreadable
+    from memorization_index.volumes import IMAGE_PLANE
 
     cohort = find_volumes(options.images, options.subjects)
     leave_out_unreadable(cohort)
@@ -77,18 +79,54 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
     if isinstance(progress, JsonProgress):
         counts = {"volumes": len(cohort.entries), "subjects": len(subjects), "skipped": len(cohort.skipped)}
         said = {"counts": counts, "plane": plane, "sources": cohort.subject_sources}
-        progress.event("done", command="preview", **said, subjects=dict(sorted(subjects.items())))
+        volumes = [
+            {
+                "volume": e.name,
+                "subject": e.subject,
+                "files": list(map(str, e.files)),
+                "slices": _slices(e.files, plane),
+            }
+            for e in cohort.entries
+        ]
+        progress.event("done", command="preview", **said, subjects=dict(sorted(subjects.items())), volumes=volumes)
         return DONE
     sources = ", ".join(f"{source} ({count})" for source, count in cohort.subject_sources.items()) or "nothing"
     print(
         f"{counted(len(cohort.entries), 'volume')} of {counted(len(subjects), 'subject')}, taken from {sources}; "
         f"plane: {plane}; skipped: {counted(len(cohort.skipped), 'file')}"
     )
-    for subject, count in sorted(subjects.items())[:_LISTED]:
-        print(f"{subject}: {counted(count, 'volume')}")
-    if len(subjects) > _LISTED:
-        print(f"… and {len(subjects) - _LISTED} more (all with --json)")
+    _print_some([f"{subject}: {counted(count, 'volume')}" for subject, count in sorted(subjects.items())])
+    if cohort.entries and plane != IMAGE_PLANE:
+        tally = Counter(_slices(entry.files, plane) for entry in cohort.entries)
+        print("slices of a volume:")
+        _print_some(
+            [
+                f"{'unknown' if count is None else count}: {counted(times, 'volume')}"
+                for count, times in tally.most_common()
+            ]
+        )
+    joined = [entry for entry in cohort.entries if len(entry.files) > 1]
+    if joined:
+        print(f"joined from several files: {counted(len(joined), 'volume')}")
+        _print_some([f"{e.name}: {len(e.files)} files, {e.files[0].name} to {e.files[-1].name}" for e in joined])
     return DONE
+
+
+def _print_some(lines: Sequence[str]) -> None:
+    """Print the first of a list, and how many more there are."""
+    print(*lines[:_LISTED], sep="\n")
+    if len(lines) > _LISTED:
+        print(f"… and {len(lines) - _LISTED} more (all with --json)")
+
+
+def _slices(files: Sequence[Path], plane: str) -> int | None:
+    """How many slices a volume has; None where its header cannot tell (build says why)."""
+    from memorization_index.volumes import slice_count
+
+    try:
+        return slice_count(files, plane)
+    except Exception:  # whatever a reader raises: the preview of the others goes on
+        return None
 
 
 def _locate(options: argparse.Namespace, progress: Progress) -> int:
