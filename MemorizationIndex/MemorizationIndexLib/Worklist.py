@@ -14,6 +14,7 @@ _COLORS = {"copy": "#D55E00", "suspicious": "#E69F00"}
 _NARROWEST = 36  # pixels, of a column
 _NAME = 110  # pixels, of the first column at least
 _MARGIN = 12  # pixels, beside a text
+_SWATCH = 10  # pixels, the square in a verdict's color
 # Key of a row, whether it holds numbers, how they are shown.
 _COLUMNS = (
     ("volume", None), ("verdict", None), ("match_class", None), ("p_value", "{:.3g}"), ("mi", "{:.1f}"),
@@ -37,6 +38,7 @@ class Worklist:
         table.setColumnCount(len(_COLUMNS))
         table.setHorizontalHeaderLabels([*titles, _("Decision")])
         table.setTextElideMode(qt.Qt.ElideMiddle)
+        table.setIconSize(qt.QSize(_SWATCH, _SWATCH))
         for column, text in enumerate(_explanations()):
             table.horizontalHeaderItem(column).setToolTip(text)
         table.verticalHeader().setVisible(False)
@@ -113,6 +115,7 @@ class Worklist:
             color = _COLORS.get(row["verdict"])
             verdict = self._item(number, 1)
             verdict.setForeground(qt.QBrush(qt.QColor(color)) if color else qt.QBrush(self._table.palette.text()))
+            verdict.setIcon(_swatch(color) if color else qt.QIcon())
             self._item(number, 0).setToolTip(row.get("reason") or row["volume"])
         self._table.blockSignals(blocked)
         self._mark()
@@ -185,6 +188,15 @@ class Worklist:
         if self._filling or not self._table.selectedItems() or not 0 <= row < len(self._shown):
             return
         self._take(self._shown[row]["volume"])
+
+
+def _swatch(color):
+    """A square in a verdict's color. A selected row's text has the selection's color, and Qt would tint the icon."""
+    pixmap = qt.QPixmap(_SWATCH, _SWATCH)
+    pixmap.fill(qt.QColor(color))
+    icon = qt.QIcon(pixmap)
+    icon.addPixmap(pixmap, qt.QIcon.Selected)
+    return icon
 
 
 def _explanations():

@@ -52,6 +52,19 @@ class WorklistTest(PanelTestCase):
         for verdict in ("copy", "suspicious", "no evidence", "uncalibrated", "skipped"):
             self.assertIn(f"{verdict}: ", table.horizontalHeaderItem(1).toolTip())
 
+    def test_a_chosen_row_keeps_its_verdicts_color(self):
+        self.threeVolumes()
+        table = self.ui.worklistTable
+        self.widget.parent.show()
+        self.addCleanup(self.widget.parent.hide)
+        self.assertEqual((self.row(0, [1]), table.currentRow()), (["copy"], 0))
+        for number, shown in ((0, True), (2, False)):
+            table.selectRow(number)
+            slicer.app.processEvents()
+            picture = table.viewport().grab(table.visualItemRect(table.item(number, 1))).toImage()
+            colors = [picture.pixelColor(x, y).name() for x in range(picture.width()) for y in range(picture.height())]
+            self.assertEqual(colors.count("#d55e00") > 50, shown, number)
+
     def test_what_matters_comes_first(self):
         header = self.ui.worklistTable.horizontalHeader()
         titles = [self.ui.worklistTable.horizontalHeaderItem(header.logicalIndex(place)).text() for place in range(4)]
