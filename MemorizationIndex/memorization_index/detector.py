@@ -38,7 +38,7 @@ class MemorizationDetector:
     Parameters
     ----------
     protocol
-        ``mi-v1`` (METHOD §3: whitening with a shrunk covariance, a null cross-fitted by subject), or ``paper-v1``
+        ``mi-v1`` (whitening with a shrunk covariance, a null cross-fitted by subject), or ``paper-v1``
         (the published equations: :class:`~memorization_index.paper.PaperProtocol`, which is ``paper_`` once fitted).
     null_splits, null, threshold
         Of ``paper-v1`` alone; see there.

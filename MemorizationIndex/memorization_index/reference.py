@@ -97,7 +97,12 @@ class Reference:
         scheduler: str | None = None,
         progress: Progress | None = None,
     ) -> Reference:
-        """Fit a training set; see :func:`memorization_index.building.build`."""
+        """Fit a training set, and save it to ``out`` unless that is None.
+
+        ``inputs`` are files, folders or tables; settings are those of ``memorization-index build --help``, ``key`` the
+        file of a key to pseudonymize with. After an interrupted build the same call goes on from what it had. Raises
+        :class:`MemorizationIndexError` where a setting is wrong or no volume can be used.
+        """
         from memorization_index.building import Settings, build
 
         key = None if key is None else Path(key)
@@ -153,7 +158,11 @@ class Reference:
         scheduler: str | None = None,
         progress: Progress | None = None,
     ) -> Scores:
-        """Score query volumes against this reference; see :func:`memorization_index.scoring.score`."""
+        """Score volumes against this reference: files, folders or tables.
+
+        Settings are those of ``memorization-index score --help``, ``key`` that of a pseudonymized reference. Raises
+        :class:`MemorizationIndexError` where there is nothing to score or the encoder is another one.
+        """
         from memorization_index.scoring import Options, score
 
         listed = [inputs] if isinstance(inputs, str | Path) else inputs

@@ -175,3 +175,13 @@ def test_the_api_is_documented_from_its_docstrings(site):
         assert 'id="memorization_index.' in text
         assert name.rpartition(".")[2] in text
     assert "Fit a training set" in text
+
+
+def test_docstrings_are_shown_without_their_markup(site):
+    text = (site / "api" / "index.html").read_text(encoding="utf-8")
+    # Markdown leaves a role that is not understood as it is, and makes code of what it is about.
+    assert re.findall(r".{20}:[a-z]{3,6}:(?:<code>|`).{20}", text) == []
+    assert re.findall(r"\w::\s*</", text) == []
+    error = '<a [^>]*href="#memorization_index.errors.MemorizationIndexError"><code>MemorizationIndexError</code></a>'
+    assert re.search(error, text), "a role leads to what it names"
+    assert "Example:</p>" in text
