@@ -193,10 +193,12 @@ class ClusteredIndex:
         count: int,
         excluded: NDArray[np.bool_] | None = None,
         measure: Measure | None = None,
+        known: NDArray[np.int64] | None = None,
     ) -> Nearest:
         """Nearest distinct rows of queries ``(n, V, D)``; rows where ``excluded`` ``(N,)`` is true are left out.
 
-        With ``measure``, also the candidates' similarity by it.
+        With ``measure``, also the candidates' similarity by it. Rows that are ``known`` ``(n, k)`` to be worth
+        comparing (−1: none) are candidates whatever their codes look like.
         """
         shape = len(queries), count
         result = Nearest(
@@ -207,6 +209,8 @@ class ClusteredIndex:
         )
         for part in _batches(len(queries), _TOGETHER):
             listed = list(self._cells.candidates(queries[part], max(count, _AGAIN), excluded))
+            if known is not None:
+                listed = [np.union1d(rows, own[own >= 0]) for rows, own in zip(listed, known[part], strict=True)]
             every = np.unique(np.concatenate(listed))
             vectors = self._whitening(gathered(self._shards, every))
             for i, rows in enumerate(listed, part.start):

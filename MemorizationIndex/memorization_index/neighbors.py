@@ -54,10 +54,12 @@ class Index:
         count: int,
         excluded: NDArray[np.bool_] | None = None,
         measure: Measure | None = None,
+        known: NDArray[np.int64] | None = None,
     ) -> Nearest:
         """Nearest distinct rows of queries ``(n, V, d)``; rows where ``excluded`` ``(N,)`` is true are left out.
 
-        With ``measure``, also the candidates' similarity by it.
+        With ``measure``, also the candidates' similarity by it. ``known`` rows, which a
+        :class:`~memorization_index.clustered.ClusteredIndex` may miss, are compared like all others.
         """
         nearest = self._nearest(queries, count, excluded)
         if measure is None:

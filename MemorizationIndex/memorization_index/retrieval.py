@@ -70,12 +70,12 @@ class Retriever:
     def examine(self, describer: Describer, stack: SliceStack, excluded: Excluded = None) -> Retrieved:
         """Search slices: channels with all views first, then the others under views that those lead to."""
         found = {c: self._nearest(c, f, excluded) for c, f in describer.describe_views(stack).items()}
-        leading = next(iter(found.values())).view
-        for channel, (features, views) in describer.describe_chosen(stack, leading).items():
+        leading = next(iter(found.values()))
+        for channel, (features, views) in describer.describe_chosen(stack, leading.view).items():
             whitened = self.whitenings[channel](features)
             parted = channel == LAYOUT
             count, measure = (PART_CANDIDATES, layout.part_similarity) if parted else (CANDIDATES, None)
-            nearest = self.banks[channel].search(whitened, count, excluded, measure)
+            nearest = self.banks[channel].search(whitened, count, excluded, measure, leading.row)
             if parted:
                 found[PART] = _seen_under(views, _by_parts(nearest))
             found[channel] = _seen_under(views, nearest.first(CANDIDATES))

@@ -75,6 +75,20 @@ def test_candidates_are_measured_anew_as_the_exact_search_does(shards, whitening
     np.testing.assert_allclose(found.measured, known.measured, atol=1e-5)
 
 
+def test_a_row_that_is_known_is_compared_though_codes_do_not_tell_of_it(shards, whitening, exact) -> None:
+    cells = Cells.of(shards, whitening)
+    # What the codes of some rows leave out is all that the queries show.
+    vectors = exact.vectors[::100]
+    views = vectors - vectors @ cells.basis @ cells.basis.T
+    views = (views / np.linalg.norm(views, axis=1, keepdims=True))[:, None]
+    searched, nearest = ClusteredIndex(cells, shards, whitening), exact.search(views, 1)
+    assert (searched.search(views, 1).row != nearest.row).mean() > 0.5
+    known = np.pad(nearest.row, ((0, 0), (1, 0)), constant_values=-1)
+    found = searched.search(views, 1, known=known)
+    np.testing.assert_array_equal(found.row, nearest.row)
+    np.testing.assert_allclose(found.similarity, nearest.similarity, atol=1e-5)
+
+
 @pytest.mark.parametrize("compared", [SLICES, SLICES // 4])
 def test_what_is_more_similar_than_strangers_are_is_found(
     compared: int, shards, whitening, exact, queries, monkeypatch
