@@ -99,6 +99,15 @@ def test_there_are_commands_to_check():
     assert sum(1 for page in PAGES for _ in commands(page)) >= 8
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG"))], ids=lambda page: page.name
+)
+def test_lines_are_no_longer_than_those_of_the_code(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    long = [line for line in lines if len(line) > 120 and " " in line]
+    assert [line for line in long if not line.lstrip().startswith(("|", "!["))] == []
+
+
 # --- The site --------------------------------------------------------------------------------------------------------
 
 
