@@ -23,6 +23,11 @@ KEYS = {
 }  # fmt: skip
 # What the index shows of an extension, and the categories that it has.
 _SAID = ("EXTENSION_CONTRIBUTORS", "EXTENSION_DESCRIPTION", "EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS")
+#: Where the address of the repository is written.
+ADDRESSED = (
+    "CMakeLists.txt", "MemorizationIndex.json", "CITATION.cff", "mkdocs.yml",
+    "MemorizationIndex/MemorizationIndexLib/SampleScans.py",
+)  # fmt: skip
 _CATEGORIES = {
     "Analysis", "Cardiac", "Diffusion", "Filtering", "IGT", "Informatics", "Quantification", "Registration",
     "Segmentation", "Shape Analysis", "Utilities",
@@ -79,7 +84,7 @@ def install(folder: Path) -> Path:
 
 def problems() -> list[str]:
     """One sentence for everything that disagrees."""
-    return [*_lists(), *_entry(), *_description(), *_pictures(), *_readme(), *conventions.findings()]
+    return [*_lists(), *_entry(), *_description(), *_pictures(), *_addresses(), *_readme(), *conventions.findings()]
 
 
 def _lists() -> list[str]:
@@ -149,6 +154,20 @@ def _pictures() -> list[str]:
     if icon.is_file() and struct.unpack(">II", icon.read_bytes()[16:24]) != (128, 128):
         found.append(f"{icon.relative_to(ROOT)}: is not 128 × 128 pixels")
     return found
+
+
+def _addresses() -> list[str]:
+    """Every address of the repository is that of EXTENSION_HOMEPAGE."""
+    home = variables(ROOT / "CMakeLists.txt")["EXTENSION_HOMEPAGE"].removeprefix("https://github.com/")
+    places = [ROOT / name for name in ADDRESSED]
+    texts = {place: place.read_text(encoding="utf-8") for place in places}
+    pattern = re.compile(r"(?:github|githubusercontent)\.com/([\w.-]+/SlicerMemorizationIndex)\b")
+    found = [f"{place.name}: does not mention {home}" for place, text in texts.items() if not pattern.search(text)]
+    return found + [
+        f"{place.name}: has the address {address}, but EXTENSION_HOMEPAGE is {home}"
+        for place, text in texts.items()
+        for address in sorted(set(pattern.findall(text)) - {home})
+    ]
 
 
 def _readme() -> list[str]:

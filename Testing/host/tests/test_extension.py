@@ -30,6 +30,14 @@ def test_disagreement_is_found(monkeypatch):
     assert any("lists Resources/requirements.txt, which is not there" in problem for problem in found)
 
 
+def test_another_address_is_found(monkeypatch):
+    cmake = extension.variables(extension.ROOT / "CMakeLists.txt")
+    moved = {**cmake, "EXTENSION_HOMEPAGE": "https://github.com/someone/SlicerMemorizationIndex"}
+    monkeypatch.setattr(extension, "variables", lambda _path: moved)
+    found = [problem.partition(":")[0] for problem in extension._addresses()]
+    assert found == [name.rpartition("/")[2] for name in extension.ADDRESSED]
+
+
 def link_packages(folder, names):
     """Make ``folder`` a site-packages folder with the installed distributions ``names`` and no others."""
     folder.mkdir()
