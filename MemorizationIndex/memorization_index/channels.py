@@ -231,7 +231,7 @@ def projected(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def all_projected(layers: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
     """Layers ``(n, D)`` projected, those of one length in one product: the matrix takes longer to read than to use."""
-    result = {}
+    result: dict[str, NDArray[np.float32]] = {}
     for length in dict.fromkeys(features.shape[1] for features in layers.values()):
         alike = [layer for layer, features in layers.items() if features.shape[1] == length]
         together = projected(np.concatenate([layers[layer] for layer in alike]))
