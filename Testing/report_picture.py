@@ -27,7 +27,9 @@ WIDTH, HEIGHT = 1180, 1500
 def shortened(page: str) -> str:
     """The report with few rows and one section, up to that section's pictures."""
     head, body, foot = re.split(r"(?<=<tbody>)|(?=</tbody>)", page, maxsplit=2)
-    rows = [row for row in re.findall(r"<tr>.*?</tr>", body, re.S) if any(name in row for name in ROWS)]
+    rows = [
+        row for row in re.findall(r"<tr>.*?</tr>", body, re.S) if any(name in row.replace("<wbr>", "") for name in ROWS)
+    ]
     sections = re.findall(r'<section class="match".*?</section>', foot, re.S)
     [kept] = [section for section in sections if f"<h3>{SECTION}." in section]
     kept = kept[: kept.rindex("</figure>") + len("</figure>")] + "</section>"
