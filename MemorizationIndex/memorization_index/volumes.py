@@ -13,6 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -287,8 +288,7 @@ def _stored_axes(files: Sequence[Path]) -> tuple[tuple[int, ...], tuple[float, .
     if not name.endswith(VOLUME_SUFFIXES):
         return dicom_axes(files)
     if name.endswith((".nii", ".nii.gz")):
-        with ONE_READER:
-            reader = _nifti_reader(path)
+        with _nifti_reader(path) as reader:
             return reader.GetSize(), reader.GetDirection()
     header = nrrd_header(path) if name.endswith((".nrrd", ".nhdr")) else metaimage_header(path)
     return header.size, header.direction
@@ -322,22 +322,23 @@ def _itk_image(path: Path, name: str) -> Any:
 
 def _nifti_image(path: Path) -> Any:
     check_nifti(path)
-    with ONE_READER:
-        reader = _nifti_reader(path)
+    with _nifti_reader(path) as reader:
         check_shape(path, reader.GetSize())
         check_components(path, reader.GetNumberOfComponents())
         return reader.Execute()
 
 
-def _nifti_reader(path: Path) -> Any:
-    """A reader that has read the header."""
+@contextmanager
+def _nifti_reader(path: Path) -> Iterator[Any]:
+    """The only reader meanwhile; it has read the header."""
     import SimpleITK as sitk
 
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("NiftiImageIO")
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader
+    with ONE_READER:
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO("NiftiImageIO")
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        yield reader
 
 
 def _from_itk(image: Any, path: Path) -> Volume:
