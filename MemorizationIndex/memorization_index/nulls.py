@@ -20,10 +20,11 @@ from memorization_index.power import Planted, PowerCard
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference, blocks
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
+from memorization_index.roots import Spectrum
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, check_voxels, verify
 from memorization_index.volumes import square_images
-from memorization_index.whitening import Moments, Whitening, merged, range_of
+from memorization_index.whitening import Moments, Whitening, merged, spectrum_of
 
 #: Up to so many subjects each is a fold of its own; folds of several would leave a visible part of the bank out …
 OWN_FOLD_SUBJECTS = 100
@@ -93,7 +94,7 @@ class NullBuilder:
         self.subject = reference.subject_labels
         self.fold = fold_labels([v.subject for v in reference.volumes], seed)
         self._kept: dict[tuple[str, int], Moments] = {}
-        self._ranges: dict[str, NDArray[np.float64] | None] = {}
+        self._spectra: dict[str, Spectrum] = {}
 
     def moments(self) -> dict[str, Moments]:
         """Moments of all features, by channel; merged from those of the folds, so that no order matters."""
@@ -105,10 +106,11 @@ class NullBuilder:
     def _summed(self, channel: str, fold: int, keep: bool) -> Moments:
         """Moments of a fold, kept for its whitening where folds are few: in float32, for 20 times D² numbers are many.
 
-        More folds are of one subject each, whose few slices are summed again.
+        More folds are of one subject each, whose few slices are summed again; so are folds of fewer slices than D,
+        whose moments have a low rank that rounding would hide.
         """
         found = self._fold_moments(channel, fold)
-        if keep:
+        if keep and found.count >= len(found.mean):
             self._kept[channel, fold] = replace(found, second=found.second.astype(np.float32))
         return found
 
@@ -123,9 +125,9 @@ class NullBuilder:
         shrinkage = self.describer.shrinkage[channel]
         if channel != LAYOUT:
             return Whitening.fit(moments, shrinkage, symmetric=False)
-        if channel not in self._ranges:  # what all features vary in, and those of every fold: found once
-            self._ranges[channel] = range_of(whole)
-        return Whitening.fit(moments, shrinkage, self._ranges[channel])
+        if channel not in self._spectra:  # that of every fold follows from it
+            self._spectra[channel] = spectrum_of(whole)
+        return Whitening.fit(moments, shrinkage, self._spectra[channel])
 
     def build(self, moments: dict[str, Moments], entries: dict[str, Entry], card: PowerCard) -> NullResult:
         """Retrieve, verify and collect; without a second subject the null is empty. Controls are planted on the way."""

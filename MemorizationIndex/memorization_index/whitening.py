@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
+
+from memorization_index.roots import Spectrum, symmetric_root, symmetric_root_of_rest, triangular_root
 
 #: Weight of the identity in the covariance. Full whitening makes N ≲ D training vectors equidistant and amplifies
 #: directions that hold only noise; half-way shrinkage holds from 60 slices up (docs/method.md has the comparison).
 SHRINKAGE = 0.5
-#: Random vectors beyond the rank of a covariance.
-_SPARE = 8
 
 
 @dataclass(frozen=True)
@@ -77,22 +76,24 @@ class Whitening:
         cls,
         moments: Moments,
         shrinkage: float = SHRINKAGE,
-        within: NDArray[np.float64] | None = None,
+        whole: Spectrum | None = None,
         symmetric: bool = True,
     ) -> Whitening:
         """Whiten by the covariance shrunk toward a multiple of the identity with the same trace.
 
         Every root of its inverse gives the same cosines. The ``symmetric`` one leaves each number where it was (see
-        :mod:`.layout`); the triangular one, which needs a ``shrinkage`` above 0, takes a tenth of the time. ``within``:
-        for the symmetric one, the range of moments that these are a part of, where it is known (see :func:`range_of`).
+        :mod:`.layout`); the triangular one, which needs a ``shrinkage`` above 0, takes a tenth of the time. ``whole``:
+        for the symmetric one, the spectrum of moments that these are a part of, where it is known.
         """
-        covariance = moments.second / max(moments.count - 1, 1)
-        level = max(float(np.trace(covariance)) / len(moments.mean), 1e-12)
-        if symmetric:
-            basis = range_of(moments) if within is None else within
-            root = _symmetric_root(covariance, shrinkage, level, basis)
+        scale = (1 - shrinkage) / max(moments.count - 1, 1)
+        trace = float(np.trace(moments.second)) / max(moments.count - 1, 1)
+        floor = shrinkage * max(trace / len(moments.mean), 1e-12)
+        if not symmetric:
+            root = triangular_root(moments.second, scale, floor)
+        elif whole is None:
+            root = symmetric_root(spectrum_of(moments), scale, floor)
         else:
-            root = _triangular_root(covariance, shrinkage, level)
+            root = symmetric_root_of_rest(whole, moments.second, moments.count, scale, floor)
         return cls(moments.mean.astype(np.float32), root.astype(np.float32))
 
     def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -104,46 +105,6 @@ class Whitening:
         return result
 
 
-def _symmetric_root(
-    covariance: NDArray[np.float64], shrinkage: float, level: float, basis: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """Inverse root of the shrunk covariance; it does not depend on signs and order of the eigenvectors."""
-    if basis is None:
-        values, vectors = np.linalg.eigh(covariance)
-    else:
-        values, inner = np.linalg.eigh(basis.T @ covariance @ basis)
-        vectors = basis @ inner
-    scales = 1 / np.sqrt((1 - shrinkage) * np.clip(values, 0, None) + shrinkage * level)
-    if len(values) == len(covariance):
-        half = vectors * np.sqrt(scales)
-        return np.asarray(half @ half.T)  # of a matrix and itself BLAS computes one half
-    rest = 1 / np.sqrt(shrinkage * level)  # every direction that is not among the eigenvectors has the variance 0
-    half = vectors * np.sqrt(rest - scales)
-    matrix: NDArray[np.float64] = -(half @ half.T)
-    matrix[np.diag_indices_from(matrix)] += rest
-    return matrix
-
-
-def _triangular_root(covariance: NDArray[np.float64], shrinkage: float, level: float) -> NDArray[np.float64]:
-    """Inverse root of the shrunk covariance by Cholesky's factors."""
-    shrunk = (1 - shrinkage) * covariance
-    shrunk[np.diag_indices_from(shrunk)] += shrinkage * level
-    lower = np.linalg.cholesky(shrunk)
-    inverse, _ = scipy.linalg.lapack.dtrtri(lower, lower=1)
-    return np.asarray(inverse).T
-
-
-def range_of(moments: Moments) -> NDArray[np.float64] | None:
-    """An orthonormal basis ``(d, k)`` of what features of few slices vary in; None where that may be nearly everything.
-
-    Few slices have a covariance of low rank. Its range is that of its product with ``rank`` random vectors, whatever
-    they are (Halko, Martinsson & Tropp 2011, exact where the rank is reached), which is a hundredth of the work. The
-    range of a part of the slices lies within it.
-    """
-    size, wanted = len(moments.mean), moments.count - 1 + _SPARE
-    if 2 * wanted > size:
-        return None
-    drawn = np.random.default_rng(0).standard_normal((size, wanted))
-    scaled = moments.second / max(moments.count - 1, 1)
-    basis: NDArray[np.float64] = np.linalg.qr(scaled @ (scaled @ drawn))[0]
-    return basis
+def spectrum_of(moments: Moments) -> Spectrum:
+    """Eigenvalues and eigenvectors of the moments, for :meth:`Whitening.fit` of a part of them."""
+    return Spectrum.of(moments.second, moments.count)

@@ -10,8 +10,8 @@ from memorization_index import (
     Reference,
     layout,
     rescans,
+    roots,
     spectral,
-    whitening,
 )
 from memorization_index.calibration import Null, oni, q_values
 from memorization_index.channels import all_projected, pooled, projected, viewed
@@ -23,7 +23,7 @@ from memorization_index.statistics import auc, subject_interval
 from memorization_index.trajectory import Trajectory, fitted
 from memorization_index.verdicts import MatchClass, Thresholds, Verdict, classify, is_flagged, verdict
 from memorization_index.verification import Pair
-from memorization_index.whitening import Moments, Whitening, merged, range_of
+from memorization_index.whitening import Moments, Whitening, merged, spectrum_of
 from scipy import ndimage
 
 
@@ -124,12 +124,27 @@ def test_parts_agree_where_a_part_was_copied():
 # Whitening and search ------------------------------------------------------------------------------------------------
 
 
-def test_whitening_of_a_part_is_the_same_within_the_range_of_the_whole():
-    features = np.random.default_rng(0).standard_normal((40, 128))
-    whole, fold = Moments.of(features), Moments.of(features[:7])
-    found = Whitening.fit(whole - fold, within=range_of(whole))
-    np.testing.assert_allclose(found.matrix, Whitening.fit(Moments.of(features[7:])).matrix, atol=1e-6)
-    assert range_of(Moments.of(np.ones((100, 128)))) is None
+@pytest.mark.parametrize("of_fold", [0, 1, 4, 30, 57])  # none; few, by what is taken away; many, by decomposing again
+@pytest.mark.parametrize("numbers", [20, 50, 200])
+def test_whitening_without_a_fold_is_that_of_the_other_slices(of_fold, numbers):
+    """Few slices (range), as many as numbers, and far fewer numbers than slices; variances over six decades."""
+    rng = np.random.default_rng(numbers)
+    features = rng.normal(3, 1, (60, numbers)) @ np.diag(np.geomspace(1, 1e-3, numbers))
+    whole, fold = Moments.of(features), Moments.of(features[:of_fold])
+    found = Whitening.fit(whole - fold, whole=spectrum_of(whole))
+    expected = Whitening.fit(Moments.of(features[of_fold:]))
+    np.testing.assert_allclose(found.matrix, expected.matrix, rtol=1e-6, atol=1e-6 * np.abs(expected.matrix).max())
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-6)
+
+
+def test_a_fold_of_few_slices_is_taken_away_without_decomposing_again(monkeypatch):
+    features = np.random.default_rng(0).normal(size=(400, 300))
+    whole, fold = Moments.of(features), Moments.of(features[:5])
+    spectrum = spectrum_of(whole)
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    found = Whitening.fit(whole - fold, whole=spectrum)
+    monkeypatch.undo()
+    np.testing.assert_allclose(found.matrix, Whitening.fit(Moments.of(features[5:])).matrix, atol=1e-6)
 
 
 def test_merged_moments_equal_those_of_all_data_in_any_order():
@@ -149,7 +164,7 @@ def test_whitening_by_few_slices_is_that_of_all_directions(count, monkeypatch):
     data = np.random.default_rng(count).normal(size=(count, 300)) * np.geomspace(1, 1e-3, 300)
     moments = Moments.of(data) + Moments.of(data[:1]) - Moments.of(data[:1])  # with what rounding leaves
     short = Whitening.fit(moments)
-    monkeypatch.setattr(whitening, "_SPARE", 300)
+    monkeypatch.setattr(roots, "_SPARE", 300)
     whole = Whitening.fit(moments)
     np.testing.assert_allclose(short.matrix, whole.matrix, atol=1e-6 * np.abs(whole.matrix).max())
 
