@@ -309,6 +309,7 @@ def _describe_calibration(reference: Reference, result: NullResult, progress: Pr
         calibration |= {
             "null_slices": len(null.similarity),
             "null_subjects": null.subjects,
+            "null_step": null.step,
             "mean": null.mean,
             "deviation": null.deviation,
             "smallest_slice_p": null.smallest_slice_p,

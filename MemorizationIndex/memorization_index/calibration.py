@@ -26,13 +26,14 @@ class Null:
     """Similarities of training slices to *other* subjects, whitening fitted without their own subjects' fold.
 
     ``similarity`` ``(n,)``; ``subject`` and ``volume`` ``(n,)`` integer labels; ``position`` ``(n,)`` the relative
-    position in [0, 1] of the training slice that was matched.
+    position in [0, 1] of the training slice that was matched; ``step``: every how many-th slice of its volumes is here.
     """
 
     similarity: Floats
     subject: NDArray[np.int64]
     volume: NDArray[np.int64]
     position: Floats
+    step: int = 1
 
     @classmethod
     def empty(cls) -> Null:
@@ -134,22 +135,41 @@ class Null:
         """p = (1 + #{null ≥ MI}) / (n + 1) of slices with these MI ``(m,)``."""
         return _upper_p(self.null_mi, mi)
 
+    @cached_property
+    def _volumes(self) -> list[tuple[Floats, float]]:
+        """The MI of each volume in ascending order, and what the volume weighs: each subject as much as another."""
+        found = []
+        subjects = np.unique(self.subject)
+        for subject in subjects:
+            own = self.subject == subject
+            volumes = np.unique(self.volume[own])
+            share = 1 / (len(volumes) * len(subjects))
+            found += [(np.sort(self.null_mi[own & (self.volume == volume)]), share) for volume in volumes]
+        return found
+
+    @cached_property
+    def _rise(self) -> float:
+        """How much higher the largest MI of a volume is than that of a random half of its slices, on average."""
+        rises = [(v[-1] - v @ _maximum_weights(len(v), len(v) // 2), w) for v, w in self._volumes if len(v) > 1]
+        values, weights = np.array(rises).reshape(-1, 2).T
+        return float(values @ weights / max(weights.sum(), 1e-12))
+
     def volume_maxima(self, slices: int) -> tuple[Floats, Floats]:
         """The null of a volume's largest MI of ``slices`` slices: values ``(k,)`` and their probabilities (sum 1).
 
         Each null volume is a person left out. The maximum over a random subset of its slices has a known
         distribution — the j-th smallest of m is the maximum of n drawn ones with probability C(j−1, n−1) / C(m, n) —
         which is used instead of drawing. Volumes with fewer slices than the query contribute their plain maximum.
+
+        Of deep volumes every ``step``-th slice is known. A maximum of more slices than those is taken to be higher by
+        ``_rise`` for each doubling, which is at least what it would be: slices between others resemble these.
         """
         values, weights = [], []
-        subjects = np.unique(self.subject)
-        for subject in subjects:
-            own = self.subject == subject
-            volumes = np.unique(self.volume[own])
-            for volume in volumes:
-                ordered = np.sort(self.null_mi[own & (self.volume == volume)])
-                values.append(ordered)
-                weights.append(_maximum_weights(len(ordered), slices) / (len(volumes) * len(subjects)))
+        for ordered, share in self._volumes:
+            known = len(ordered)
+            doublings = np.log2(max(min(slices, known * self.step) / known, 1))
+            values.append(ordered + self._rise * doublings if doublings else ordered)
+            weights.append(_maximum_weights(known, slices) * share)
         return np.concatenate(values), np.concatenate(weights)
 
     def volume_numbers(self, maximum: float, slices: int) -> VolumeNumbers:

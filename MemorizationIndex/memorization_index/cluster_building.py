@@ -11,7 +11,7 @@ import itertools
 import json
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -190,18 +190,15 @@ class ClusterNullBuilder(NullBuilder):
         number_of = {channel: len(shards) for channel, shards in self.reference.features.items()}
         return {c: [encoding.shard_path(self._workspace, c, n) for n in range(count)] for c, count in number_of.items()}
 
-    def _parts(
-        self, chosen: Sequence[int], entries: dict[str, Entry], moments: dict[str, Moments], card: PowerCard
-    ) -> list[NullPart]:
+    def _parts(self, work: Iterable[FoldWork], moments: dict[str, Moments], card: PowerCard) -> list[NullPart]:
         for channel, cells in self.reference.cells.items():
             write_tensors(_cells_path(self._workspace, channel), cells.tensors)
-        absolute = {name: _absolute(entry) for name, entry in entries.items()}
-        work = list(self.work(chosen, absolute, card))
+        tasks = [(*self._common, replace(one, chosen=[(v, _absolute(e)) for v, e in one.chosen])) for one in work]
         found: dict[int, list[NullPart]] = {}
-        for number, parts in self._cluster.each(_fold, [(*self._common, one) for one in work]):
+        for number, parts in self._cluster.each(_fold, tasks):
             found[number] = parts
             self.progress.advance(len(parts))
-        return [part for number in range(len(work)) for part in found[number]]
+        return [part for number in range(len(tasks)) for part in found[number]]
 
     def _verified(self, images: NDArray[np.float16], candidates: Candidates) -> list[Pair | None]:
         starts = range(0, len(images), _VERIFIED)
@@ -257,7 +254,7 @@ def _fold(workspace: Path, recipe: Recipe, power: str, work: FoldWork) -> list[N
     if not builder.reference.cells:
         stored_cells = {c: _cells_path(workspace, c) for c in builder.reference.features}
         builder.reference.cells = {c: read_cells(path) for c, path in stored_cells.items() if path.exists()}
-    return builder.fold_parts(work.fold, work.chosen, moments, card, work.planted)
+    return builder.fold_parts(work, moments, card)
 
 
 def _verify(

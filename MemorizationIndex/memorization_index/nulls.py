@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,8 +34,8 @@ FOLDS = 20
 NULL_SLICES = 2000
 #: … this many subjects (so that a volume's p can fall below .01), …
 NULL_SUBJECTS = 100
-#: … but never more slices than this.
-NULL_SLICES_AT_MOST = 20_000
+#: Where they have more slices than this, every second (third, …) of each volume is scored.
+NULL_SLICES_AT_MOST = 4000
 #: Slices of the null that are also verified, at most.
 VERIFIED_SLICES = 1000
 #: Slices whose rescan is simulated, about; and how many rescans there are of fewer, at least.
@@ -76,13 +76,17 @@ def chosen_volumes(subjects: Sequence[str], names: Sequence[str], sizes: Sequenc
     slices = 0
     for turn in range(max(map(len, by_subject.values()))):
         for rank, subject in enumerate(order):
-            enough = slices >= NULL_SLICES and (turn > 0 or rank >= NULL_SUBJECTS)
-            if enough or slices >= NULL_SLICES_AT_MOST:
+            if slices >= NULL_SLICES and (turn > 0 or rank >= NULL_SUBJECTS):
                 return chosen
             if turn < len(by_subject[subject]):
                 chosen.append(by_subject[subject][turn])
                 slices += sizes[chosen[-1]]
     return chosen
+
+
+def step_between(slices: int) -> int:
+    """Of chosen volumes with so many slices every how many-th is scored."""
+    return max(1, -(-slices // NULL_SLICES_AT_MOST))
 
 
 class NullBuilder:
@@ -135,65 +139,63 @@ class NullBuilder:
             return NullResult(Null.empty())
         sizes = np.bincount(self.slice_volume, minlength=len(self.volumes)).tolist()
         chosen = chosen_volumes([v.subject for v in self.volumes], [v.name for v in self.volumes], sizes, self.seed)
+        step = step_between(sum(sizes[i] for i in chosen))
         self.progress.begin("building the null", len(chosen), "volumes")
-        parts = self._parts(chosen, entries, moments, card)
+        parts = self._parts(self.work(chosen, step, entries, card), moments, card)
         for part in parts:
             if part.planted is not None:
                 card.add(part.planted)
-        return self._collect(parts)
+        return self._collect(parts, step)
 
-    def _parts(
-        self, chosen: Sequence[int], entries: dict[str, Entry], moments: dict[str, Moments], card: PowerCard
-    ) -> list[NullPart]:
-        folds = in_order(
-            lambda work: self.fold_parts(work.fold, work.chosen, moments, card, work.planted),
-            self.work(chosen, entries, card),
-        )
+    def _parts(self, work: Iterable[FoldWork], moments: dict[str, Moments], card: PowerCard) -> list[NullPart]:
+        folds = in_order(lambda of_fold: self.fold_parts(of_fold, moments, card), work)
         return [part for _, found in folds for part in found]
 
-    def work(self, chosen: Sequence[int], entries: dict[str, Entry], card: PowerCard) -> Iterator[FoldWork]:
+    def work(self, chosen: Sequence[int], step: int, entries: dict[str, Entry], card: PowerCard) -> Iterator[FoldWork]:
         """The chosen volumes by fold. Who can be planted is seen from the image, until there are enough people."""
         planted = 0
         for fold in sorted({int(self.fold[i]) for i in chosen}):
             of_fold = [(i, entries[self.volumes[i].name]) for i in chosen if self.fold[i] == fold]
-            yield FoldWork(fold, of_fold, planted)
+            yield FoldWork(fold, of_fold, step, planted)
             for _, entry in of_fold:
                 if planted < card.people and card.augmentations:
                     planted += card.wants(read_slices(entry, self.reference.plane)[1], planted)
 
-    def fold_parts(
-        self,
-        fold: int,
-        chosen: Sequence[tuple[int, Entry]],
-        moments: dict[str, Moments],
-        card: PowerCard,
-        planted: int,
-    ) -> list[NullPart]:
-        """What is found for the chosen volumes of a fold; ``planted`` people were planted before them."""
-        whitenings = {c: self.whitening(c, whole - self._fold_moments(c, fold), whole) for c, whole in moments.items()}
+    def fold_parts(self, work: FoldWork, moments: dict[str, Moments], card: PowerCard) -> list[NullPart]:
+        """What is found for the chosen volumes of a fold."""
+        whitenings = {
+            c: self.whitening(c, whole - self._fold_moments(c, work.fold), whole) for c, whole in moments.items()
+        }
         banks = {c: self.reference.bank(c, whitening) for c, whitening in whitenings.items()}
         retriever = Retriever(whitenings, banks)
-        parts = []
-        for volume, entry in chosen:
-            parts.append(self._retrieve(volume, entry, retriever, card, planted))
-            planted += parts[-1].planted is not None
+        parts, number = list[NullPart](), work.planted
+        for volume, entry in work.chosen:
+            parts.append(self._retrieve(volume, entry, work.step, retriever, card, number))
+            number += parts[-1].planted is not None
         return parts
 
-    def _retrieve(self, volume: int, entry: Entry, retriever: Retriever, card: PowerCard, number: int) -> NullPart:
+    def _retrieve(
+        self, volume: int, entry: Entry, step: int, retriever: Retriever, card: PowerCard, number: int
+    ) -> NullPart:
         read, stack = read_slices(entry, self.reference.plane)
         check_voxels(self.volumes[volume], read.fingerprint, entry.path)
         # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
         # closer to each other than queries do to training slices that it was fitted on.
         own_fold = (self.fold == self.fold[volume])[self.slice_volume]
         images = square_images(stack, INPUT_SIZE).astype(np.float16)  # first: its parts need the same
-        found = [retriever.examine(self.describer, part, own_fold) for part in stack.batches()]
+        first = hashed(entry.name, self.seed) % min(step, len(images))
+        scored = stack.part(slice(first, None, step))
+        found = [retriever.examine(self.describer, part, own_fold) for part in scored.batches()]
         planted = None
         if card.wants(stack, number):
             planted = card.planted(stack, number, self.volumes[volume].subject, retriever, own_fold)
         self.progress.advance()
-        return NullPart(volume, images, stack.numbers, max(stack.images[0].shape), found, planted)
+        places = range(first, len(images), step)
+        follows = np.append(np.diff(stack.numbers) == 1, False)
+        neighbors = [images[i + 1] if follows[i] else None for i in places]
+        return NullPart(volume, images[first::step].copy(), neighbors, max(stack.images[0].shape), found, planted)
 
-    def _collect(self, parts: list[NullPart]) -> NullResult:
+    def _collect(self, parts: list[NullPart], step: int) -> NullResult:
         nearest = concatenated([found for part in parts for found in part.found])
         volume = np.concatenate([np.full(len(p.images), p.volume) for p in parts]).astype(np.int64)
         found, scale = joined_null(nearest, self.subject[volume])
@@ -206,7 +208,11 @@ class NullBuilder:
         is_duplicate, duplicates = self._duplicates(pairs, checked, volume)
         keep = ~is_duplicate
         null = Null(
-            similarity[keep], self.subject[volume[keep]], volume[keep], self.reference.slice_position[rows[keep, 0]]
+            similarity[keep],
+            self.subject[volume[keep]],
+            volume[keep],
+            self.reference.slice_position[rows[keep, 0]],
+            step,
         )
         matches = [p.match for p, i in zip(pairs, checked, strict=True) if p is not None and keep[i]]
         return NullResult(null, matches, self._rescans(parts), duplicates, scale)
@@ -221,9 +227,9 @@ class NullBuilder:
         chosen = places[:: max(1, len(places) // RESCANS)]
         pairs = []
         for part, i in chosen * -(-FEWEST_RESCANS // len(chosen)):
-            has_neighbor = i + 1 < len(part.numbers) and part.numbers[i + 1] == part.numbers[i] + 1
-            neighbor = part.images[i + 1].astype(np.float32) if has_neighbor else None
-            pairs.append((part.images[i].astype(np.float32), neighbor, part.side))
+            neighbor = part.neighbors[i]
+            between = None if neighbor is None else neighbor.astype(np.float32)
+            pairs.append((part.images[i].astype(np.float32), between, part.side))
         return rescans.matches(pairs, self.seed)
 
     @staticmethod
@@ -252,23 +258,25 @@ class NullBuilder:
 
 @dataclass(frozen=True)
 class FoldWork:
-    """The volumes of a fold that the null is made of; ``planted`` people were planted before them."""
+    """The volumes of a fold of which every ``step``-th slice is scored; ``planted`` people were planted before them."""
 
     fold: int
     chosen: list[tuple[int, Entry]]
+    step: int
     planted: int
 
 
 @dataclass(frozen=True)
 class NullPart:
-    """The slices of one volume ``(n, 128, 128)``, their numbers, what was found for them, and what was planted.
+    """The scored slices of one volume ``(n, 128, 128)``, what was found for them, and what was planted.
 
-    ``side``: pixels along the longer side of the slices as they were acquired.
+    ``neighbors``: the image of the slice that follows each, where the volume has one; ``side``: pixels along the longer
+    side of the slices as they were acquired.
     """
 
     volume: int
     images: NDArray[np.float16]
-    numbers: NDArray[np.int64]
+    neighbors: list[NDArray[np.float16] | None]
     side: int
     found: list[Retrieved]
     planted: Planted | None

@@ -139,12 +139,14 @@ class SliceStack:
 
     def batches(self, size: int = 32) -> Iterator[SliceStack]:
         """The same slices in parts of at most ``size``."""
-        for start in range(0, len(self.images), size):
-            chosen = slice(start, start + size)
-            part = replace(self, images=self.images[chosen], numbers=self.numbers[chosen])
-            part._scales.extend(self._scales[chosen])
-            part._squares.update({side: squares[chosen] for side, squares in self._squares.items()})
-            yield part
+        return (self.part(slice(start, start + size)) for start in range(0, len(self.images), size))
+
+    def part(self, chosen: slice) -> SliceStack:
+        """Some of the slices."""
+        part = replace(self, images=self.images[chosen], numbers=self.numbers[chosen])
+        part._scales.extend(self._scales[chosen])
+        part._squares.update({side: squares[chosen] for side, squares in self._squares.items()})
+        return part
 
 
 # --------------------------------------------------------------------------------------------------------------------

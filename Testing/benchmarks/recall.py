@@ -58,8 +58,8 @@ def fitted(entries: list[Entry], folder: Path) -> tuple[Reference, CommonScale, 
     reference.whitenings = {c: Whitening.fit(whole, DESCRIBER.shrinkage[c]) for c, whole in moments.items()}
     chosen = chosen_volumes([v.subject for v in volumes], [v.name for v in volumes], sizes, 0)
     card, found, subjects = PowerCard.named("none", DESCRIBER, 0), list[Retrieved](), list[int]()
-    for work in builder.work(chosen, {entry.name: entry for entry in entries}, card):
-        for part in builder.fold_parts(work.fold, work.chosen, moments, card, 0):
+    for work in builder.work(chosen, 1, {entry.name: entry for entry in entries}, card):
+        for part in builder.fold_parts(work, moments, card):
             found += part.found
             subjects += [int(reference.subject_labels[part.volume])] * len(part.images)
     nearest = concatenated(found)

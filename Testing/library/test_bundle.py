@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import phantoms
 import pytest
-from memorization_index import MemorizationIndexError, Reference
+from memorization_index import MemorizationIndexError, Reference, nulls
 from memorization_index.bundle import fingerprint_of, write_manifest
 from memorization_index.cli import main
 
@@ -45,6 +45,18 @@ def assert_same_scores(first, second) -> None:
 
 # --------------------------------------------------------------------------------------------------------------------
 # What is in it
+
+
+def test_of_deep_volumes_the_null_has_every_so_many_slices(training: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(nulls, "NULL_SLICES_AT_MOST", 20)
+    built = Reference.build(training, out=tmp_path / "reference")
+    volumes, slices = len(built.volumes), len(built.slice_number)
+    assert built.null.step == -(-slices // 20) == 2
+    assert slices / len(built.null.similarity) == pytest.approx(built.null.step, rel=0.2)
+    assert len(np.unique(built.null.volume)) == volumes
+    opened = Reference.open(tmp_path / "reference")
+    assert opened.null.step == built.null.step
+    assert opened.null.volume_numbers(3.0, 6) == built.null.volume_numbers(3.0, 6)
 
 
 def test_manifest_counts_what_is_there(training: Path, tmp_path: Path) -> None:

@@ -255,13 +255,14 @@ def test_pooling_over_cells_keeps_the_layout():
 # Calibration ---------------------------------------------------------------------------------------------------------
 
 
-def null_of(similarity, subject, volume=None):
+def null_of(similarity, subject, volume=None, step=1):
     subject = np.asarray(subject)
     return Null(
         np.asarray(similarity, float),
         subject,
         subject if volume is None else np.asarray(volume),
         np.full(len(subject), 0.5),
+        step,
     )
 
 
@@ -284,6 +285,24 @@ def test_a_volume_is_compared_with_maxima_over_as_many_slices():
     assert float(weights @ values) == pytest.approx(np.mean(brute))
     p = null_of(similarity, subject).volume_numbers(1.2, 3).p
     assert p == pytest.approx((1 + 6 * np.mean(np.array(brute) >= 1.2)) / 7)
+
+
+@pytest.mark.parametrize("reach", [0.0, 2.0])  # slices that have nothing to do with each other, and neighbors alike
+def test_volume_p_holds_where_the_null_has_every_third_slice(reach):
+    rng = np.random.default_rng(8)
+    held, plain = [], []
+    for _ in range(150):
+        slices = rng.normal(size=(40, 90))
+        if reach:
+            slices = ndimage.gaussian_filter1d(slices, reach, axis=1)
+        similarity = rng.normal(size=(40, 1)) + slices / slices.std()  # slices of one person are alike
+        null, known = similarity[:39, 1::3].ravel(), np.repeat(np.arange(39), 30)
+        for step, p in ((3, held), (1, plain)):
+            one = null_of(null, known, step=step)
+            p.append(one.volume_numbers(one.mi(similarity[39], np.full(90, 0.5)).max(), 90).p)
+    assert np.mean(np.array(held) <= 0.1) <= 0.14  # at most what it says, but for chance
+    assert np.mean(np.array(plain) <= 0.1) > np.mean(np.array(held) <= 0.1)
+    assert np.mean(np.array(held) <= 0.3) > 0.1  # and not much less
 
 
 def test_volume_p_is_uniform_for_new_people():
