@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import processor
 from memorization_index.augmentations import PUBLISHED, augment_volume
 from memorization_index.channels import DEEP_SHRINKAGE, SPECTRAL, EmbeddedDescriber, EncoderDescriber, projected
 from memorization_index.cohort import find_volumes
@@ -273,7 +274,12 @@ def main() -> None:
         experiment = generator(options.data, options.stored)
     else:
         experiment = {"ixi": ixi, "hippocampus": hippocampus}[options.experiment](options.data, options.people)
-    result = {"experiment": options.experiment, "network": options.network, "stored": options.stored}
+    result = {
+        "processor": processor(),
+        "experiment": options.experiment,
+        "network": options.network,
+        "stored": options.stored,
+    }
     result |= {"precision": options.precision, **compare(experiment, describer)}
     result["seconds"] = round(time.perf_counter() - started, 1)
     print(markdown(result))

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MemorizationIndex"), str(ROOT / "Testing/library")]
 
 import phantoms  # noqa: E402
+from machine import processor  # noqa: E402
 from memorization_index import Reference, cluster_scoring  # noqa: E402
 from memorization_index.cluster import Shared  # noqa: E402
 from memorization_index.matching import use_cores  # noqa: E402
@@ -87,7 +88,7 @@ def main() -> None:
             "feature_bytes_a_slice": round(stored / slices),
             "bytes_of_moments_a_shard": moments,
         }
-    print(json.dumps(found, indent=1))
+    print(json.dumps({"processor": processor(), **found}, indent=1))
 
 
 class _Entered:

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MemorizationIndex"), str(ROOT / "Testing/library")]
 
 from literal_encoder import literal_blocks  # noqa: E402
+from machine import processor  # noqa: E402
 from memorization_index.encoders import packing  # noqa: E402
 from memorization_index.encoders.base import default_blocks  # noqa: E402
 from memorization_index.encoders.checkpoints import Shape  # noqa: E402
@@ -83,15 +84,6 @@ def seconds(work: Callable[[], object]) -> float:
     start = now()
     work()
     return now() - start
-
-
-def processor() -> dict[str, object]:
-    """The processor's name and its vector instructions."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    fields = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    found = {key.strip(): value.strip() for key, value in fields.items()}
-    vector = [f for f in found.get("flags", "").split() if f.startswith(("avx", "amx", "fma", "sse4"))]
-    return {"name": found.get("model name", "unknown"), "flags": vector}
 
 
 def measure(batch: int, rounds: int) -> dict[str, Any]:

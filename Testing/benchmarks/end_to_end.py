@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import scipy.ndimage
 import SimpleITK as sitk
-from throughput import flags
+from machine import processor
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 64
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=10, help="copies that are scored, and as many new people")
     parser.add_argument("--work", type=Path, help="folder for everything; else temporary")
     options = parser.parse_args()
-    result: dict[str, Any] = {"processor_flags": flags(), "cores": os.cpu_count(), "depth": options.depth}
+    result: dict[str, Any] = {"processor": processor(), "depth": options.depth}
     with tempfile.TemporaryDirectory(dir=options.work) as temporary:
         folder = Path(temporary)
         training, asked = make(folder, options.slices // options.depth, options.depth, options.queries)

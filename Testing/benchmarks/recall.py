@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MemorizationIndex")]
 
 import numpy as np  # noqa: E402
+from machine import processor  # noqa: E402
 from memorization_index import clustered  # noqa: E402
 from memorization_index.augmentations import AUGMENTATIONS, SMALLEST_SIDE  # noqa: E402
 from memorization_index.calibration import Null  # noqa: E402
@@ -117,7 +118,12 @@ def main() -> None:
         for share, found in into.items()
     }
     result = {"slices": len(reference.slice_number), "subjects": int(reference.subject_labels.max()) + 1}
-    print(json.dumps({**result, "limits": limits, "queries": options.queries, "recall": recall}, indent=2))
+    print(
+        json.dumps(
+            {"processor": processor(), **result, "limits": limits, "queries": options.queries, "recall": recall},
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from collections.abc import Callable
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
+from machine import processor
 from memorization_index.evaluation.cohorts import FOLD_WAVELENGTH, _band_passed, make_head
 from memorization_index.matching import (
     SIZE,
@@ -35,7 +36,6 @@ from memorization_index.matching import (
 from memorization_index.spectral import INPUT_SIZE, View
 from numpy.typing import NDArray
 from scipy import ndimage
-from throughput import flags
 
 CENTER = (SIZE - 1) / 2
 Image = NDArray[np.float32]
@@ -181,7 +181,7 @@ def main() -> None:
             "copies above all strangers": round(float((copied > strange.max()).mean()), 3),
             "ms a pair": round(1e3 * float(np.median(spent)), 1),
         }
-    print(json.dumps({"pairs": count, "processor_flags": flags(), "ways": table}, indent=1))
+    print(json.dumps({"pairs": count, "processor": processor(), "ways": table}, indent=1))
 
 
 if __name__ == "__main__":

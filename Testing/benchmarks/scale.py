@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MemorizationIndex")]
 
 import numpy as np  # noqa: E402
+from machine import processor  # noqa: E402
 from memorization_index.channels import EmbeddedDescriber  # noqa: E402
 from memorization_index.clustered import Cells, ClusteredIndex  # noqa: E402
 from memorization_index.cohort import find_volumes  # noqa: E402
@@ -41,7 +42,6 @@ from memorization_index.retrieval import CANDIDATES, PART_CANDIDATES  # noqa: E4
 from memorization_index.shards import gathered  # noqa: E402
 from memorization_index.whitening import Moments, Whitening, merged  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
-from throughput import flags  # noqa: E402
 
 VIEWS = {"spectral": 140, "layout": 10}
 COUNT = {"spectral": CANDIDATES, "layout": PART_CANDIDATES}
@@ -189,7 +189,7 @@ def main() -> None:
         result["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         print(json.dumps(result))
         return
-    result = {"slices": options.slices, "processor_flags": flags(), "channels": {}}
+    result = {"slices": options.slices, "processor": processor(), "channels": {}}
     with tempfile.TemporaryDirectory(dir=options.work) as temporary:
         work = Path(temporary)
         base(work, options.subjects)

@@ -18,8 +18,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import faiss
 import numpy as np
+from machine import processor
 from numpy.typing import NDArray
-from throughput import flags
 
 Vectors = NDArray[np.float32]
 
@@ -136,7 +136,7 @@ def main() -> None:
             "index_seconds": round(seconds * options.layers, 1),
         }
     print(
-        json.dumps({**vars(options), "counted": int(counted.sum()), "processor_flags": flags(), "ways": rows}, indent=2)
+        json.dumps({**vars(options), "counted": int(counted.sum()), "processor": processor(), "ways": rows}, indent=2)
     )
 
 

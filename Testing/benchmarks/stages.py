@@ -23,12 +23,12 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MemorizationIndex")]
 
+from machine import processor  # noqa: E402
 from memorization_index import Reference, verification  # noqa: E402
 from memorization_index.cohort import find_volumes  # noqa: E402
 from memorization_index.evaluation.cohorts import make_demo_cohort  # noqa: E402
 from memorization_index.matching import use_cores  # noqa: E402
 from memorization_index.progress import Progress  # noqa: E402
-from throughput import flags  # noqa: E402
 
 CORES = 2
 
@@ -103,7 +103,7 @@ def main() -> None:
         counting(stages)
         reference = Reference.build(scans, folder / "reference", progress=stages)
         slices = len(reference.slice_number)
-        result = {"processor_flags": flags(), "slices": slices, "null_slices": len(reference.null.similarity)}
+        result = {"processor": processor(), "slices": slices, "null_slices": len(reference.null.similarity)}
         result["build"] = stages.figures(slices)
         files = [file for entry in find_volumes(scans).entries[::10] for file in entry.files]
         stages = Stages()

@@ -6,8 +6,6 @@ the seconds of every run (start of Python included) and slices per second at the
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from machine import processor
 from memorization_index.evaluation.cohorts import make_demo_cohort
 
 
@@ -26,23 +25,13 @@ def timed(*words: object) -> float:
     return time.perf_counter() - started
 
 
-def flags() -> str:
-    """The processor's vector extensions, where the system tells."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return " ".join(f for f in line.split() if f.startswith(("sse", "avx", "amx", "fma", "bf16")))
-
-
 def main() -> None:
     """Make heads, time the two commands, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subjects", type=int, default=30)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    result = {"machine": platform.machine(), "processor_flags": flags(), "cores": os.cpu_count()}
+    result = {"processor": processor()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_demo_cohort(folder / "training", subjects=options.subjects)
