@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 Shards = Sequence[NDArray[np.float16]]
 
 #: From this many training slices on. Below, all whitened vectors are compared: no copy is lost (docs/performance.md).
-CLUSTERED_FROM = 50_000
+CLUSTERED_FROM = 10_000
 #: Principal components that a code keeps.
 COMPONENTS = 96
 #: Cells for each square root of the number of slices, …

@@ -17,9 +17,9 @@ Floats = NDArray[np.float64]
 #: Random vectors beyond the rank of a matrix.
 _SPARE = 8
 #: What a part is factored to, relative to its largest moment, and what the quadrature leaves.
-_NEGLIGIBLE, _PRECISION = 1e-12, 1e-10
-#: Decomposing again is quicker where the numbers of a part's columns at all nodes are more than this share of ``k``.
-_MANY = 0.5
+_NEGLIGIBLE, _PRECISION = 1e-12, 1e-9
+#: Decomposing again is quicker where a part has at all nodes together more columns than this times ``k``.
+_MANY = 1.5
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def symmetric_root_of_rest(whole: Spectrum, second: Floats, count: int, scale: f
     """:func:`symmetric_root` of moments ``second`` of ``count`` of the slices that ``whole`` is of.
 
     What is left out of few slices has few columns. The inverse root is an integral over inverses of shifted matrices,
-    which a dozen nodes give to 1e-10 (Hale, Higham & Trefethen 2008, *Computing A^α, log(A), and related matrix
+    which a dozen nodes give to 1e-9 (Hale, Higham & Trefethen 2008, *Computing A^α, log(A), and related matrix
     functions by contour integrals*, method 3), and each inverse differs from the whole's by what Woodbury's identity
     says.
     """
