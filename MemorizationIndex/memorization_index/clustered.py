@@ -100,14 +100,33 @@ class Cells:
     def candidates(
         self, queries: Floats, count: int, excluded: NDArray[np.bool_] | None
     ) -> Iterator[NDArray[np.int64]]:
-        """Up to ``count`` rows for each slice that are like any of its views ``(n, V, D)``, in ascending order."""
-        together = max(1, min(_TOGETHER, _PAIRS // (queries.shape[1] * len(self.centroids))))
+        """About ``count`` rows for each slice that are like any of its views ``(n, V, D)``, in ascending order."""
         usable = np.ones(len(self.codes), bool) if excluded is None else ~excluded[self.rows]
+        if self._share(queries.shape[1]) == 1:
+            yield from self._among_all(queries, count, usable)
+            return
+        together = max(1, min(_TOGETHER, _PAIRS // (queries.shape[1] * len(self.centroids))))
         for part in _batches(len(queries), together):
             for found, similarity in self._similar(queries[part], count, usable):
                 order = np.argsort(-similarity, kind="stable")
                 codes, first = np.unique(found[order], return_index=True)
                 yield np.sort(self.rows[codes[np.argsort(first)[:count]]]).astype(np.int64)
+
+    def _share(self, views: int) -> float:
+        """Which share of all pairs of a view and a cell is looked into for a slice with so many views."""
+        share = max(_COMPARED / len(self.codes), _PROBED) * (2 if views <= _FEW_VIEWS else 1)
+        return min(share, 1.0)
+
+    def _among_all(self, queries: Floats, count: int, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+        """The same where every code is compared with every view: in one product, whatever cells the codes are in."""
+        rows, codes = self.rows[usable], self.codes[usable].astype(np.float32).T
+        for views in queries:
+            similarity = (_components(views, self.basis) * self.step @ codes).max(axis=0)
+            if count < len(rows):
+                least = np.partition(similarity, -count)[-count]  # of several that are as similar all are taken
+                yield np.sort(rows[similarity >= least]).astype(np.int64)
+            else:
+                yield np.sort(rows).astype(np.int64)
 
     def _similar(
         self, queries: Floats, count: int, usable: NDArray[np.bool_]
@@ -161,8 +180,7 @@ class Cells:
 
     def _nearest_pairs(self, nearness: Floats, slices: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """A share of each slice's pairs of a cell and a view, of their nearness ``(K, n·V)``, in order."""
-        twice = 2 if nearness.shape[1] <= slices * _FEW_VIEWS else 1
-        share = min(max(_COMPARED / len(self.codes), _PROBED) * twice, 1)
+        share = self._share(nearness.shape[1] // slices)
         sample = nearness[::_NEARNESS_STEP]
         sample = sample.reshape(len(sample), slices, -1).swapaxes(0, 1).reshape(slices, -1)
         wanted = max(1, round(share * sample.shape[1]))

@@ -182,18 +182,18 @@ class NullBuilder:
         # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
         # closer to each other than queries do to training slices that it was fitted on.
         own_fold = (self.fold == self.fold[volume])[self.slice_volume]
-        images = square_images(stack, INPUT_SIZE).astype(np.float16)  # first: its parts need the same
-        first = hashed(entry.name, self.seed) % min(step, len(images))
+        first = hashed(entry.name, self.seed) % min(step, len(stack.images))
         scored = stack.part(slice(first, None, step))
+        images = square_images(scored, INPUT_SIZE).astype(np.float16)  # first: its parts need the same
         found = [retriever.examine(self.describer, part, own_fold) for part in scored.batches()]
         planted = None
         if card.wants(stack, number):
             planted = card.planted(stack, number, self.volumes[volume].subject, retriever, own_fold)
         self.progress.advance()
-        places = range(first, len(images), step)
-        follows = np.append(np.diff(stack.numbers) == 1, False)
-        neighbors = [images[i + 1] if follows[i] else None for i in places]
-        return NullPart(volume, images[first::step].copy(), neighbors, max(stack.images[0].shape), found, planted)
+        after = images[1:] if step == 1 else square_images(stack.part(slice(first + 1, None, step)), INPUT_SIZE)
+        follows = np.append(np.diff(stack.numbers) == 1, False)[first::step]
+        neighbors = [after[i].astype(np.float16) if follows[i] else None for i in range(len(images))]
+        return NullPart(volume, images, neighbors, max(stack.images[0].shape), found, planted)
 
     def _collect(self, parts: list[NullPart], step: int) -> NullResult:
         nearest = concatenated([found for part in parts for found in part.found])

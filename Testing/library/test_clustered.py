@@ -42,11 +42,15 @@ def queries(exact) -> np.ndarray:
     return views / np.linalg.norm(views, axis=2, keepdims=True)
 
 
-@pytest.mark.parametrize("pairs", [2**24, 1])
+#: Nearly all pairs of a view and a cell: all, but found cell by cell.
+NEARLY = 1 - 1e-9
+
+
+@pytest.mark.parametrize(("share", "pairs"), [(1, 1), (NEARLY, 2**24), (NEARLY, 1)])
 def test_where_every_cell_is_looked_into_the_exact_search_comes_out(
-    pairs: int, shards, whitening, exact, queries, monkeypatch
+    share: float, pairs: int, shards, whitening, exact, queries, monkeypatch
 ) -> None:
-    monkeypatch.setattr(clustered, "_PROBED", 1)
+    monkeypatch.setattr(Cells, "_share", lambda _cells, _views: share)
     monkeypatch.setattr(clustered, "_NEARNESS_STEP", 1)
     monkeypatch.setattr(clustered, "_PAIRS", pairs)  # many slices at a time, and one
     monkeypatch.setattr(clustered, "_AGAIN", SLICES)
@@ -60,7 +64,7 @@ def test_where_every_cell_is_looked_into_the_exact_search_comes_out(
 
 
 def test_candidates_are_measured_anew_as_the_exact_search_does(shards, whitening, exact, queries, monkeypatch) -> None:
-    monkeypatch.setattr(clustered, "_PROBED", 1)
+    monkeypatch.setattr(Cells, "_share", lambda _cells, _views: NEARLY)
     monkeypatch.setattr(clustered, "_NEARNESS_STEP", 1)
     monkeypatch.setattr(clustered, "_AGAIN", SLICES)
 
