@@ -211,7 +211,10 @@ def fit(
     moments = builder.moments()
     reference.whitenings = {c: builder.whitening(c, whole, whole) for c, whole in moments.items()}
     if len(slice_volume) >= CLUSTERED_FROM:
-        reference.cells = {c: Cells.of(p, reference.whitenings[c]) for c, p in reference.features.items()}
+        progress.begin("sorting for the search", len(slice_volume) * len(reference.features), "features")
+        reference.cells = {
+            c: Cells.of(parts, reference.whitenings[c], progress.advance) for c, parts in reference.features.items()
+        }
     card = PowerCard.named(settings.power, describer, settings.seed)
     result = builder.build(moments, {entry.name: entry for entry in cohort.entries}, card)
     reference.null, reference.null_ncc = result.null, np.array([m.ncc for m in result.matches])

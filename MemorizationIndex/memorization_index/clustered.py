@@ -13,7 +13,7 @@ Nothing is drawn by chance: the same features give the same index.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,8 @@ class Cells:
     starts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, shards: Shards, whitening: Whitening) -> Cells:
-        """Learn cells from stored features ``(N, D)`` and sort all of them in."""
+    def of(cls, shards: Shards, whitening: Whitening, advance: Callable[[int], None] = lambda _rows: None) -> Cells:
+        """Learn cells from stored features ``(N, D)`` and sort all of them in; ``advance`` is told how many."""
         count = sum(map(len, shards))
         cells = round(_CELLS * count**0.5)
         basis = _principal(map(whitening, _sampled(shards, _SAMPLE)))
@@ -87,6 +87,7 @@ class Cells:
             stop = start + len(block)
             labels[start:stop] = (components @ centroids.T).argmax(axis=1)
             codes[start:stop] = np.clip(np.round(components / step), -127, 127).astype(np.int8)
+            advance(len(block))
             start = stop
         order = np.argsort(labels, kind="stable")
         starts = np.searchsorted(labels[order], np.arange(cells + 1)).astype(np.int64)
