@@ -20,7 +20,7 @@ from memorization_index.power import Planted, PowerCard
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference, blocks
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
-from memorization_index.roots import Spectrum
+from memorization_index.roots import Spectrum, is_low_rank
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, check_voxels, verify
 from memorization_index.volumes import square_images
@@ -127,7 +127,7 @@ class NullBuilder:
     def whitening(self, channel: str, moments: Moments, whole: Moments) -> Whitening:
         """Whitening of a channel by moments that are (a part of) those of the whole."""
         shrinkage = self.describer.shrinkage[channel]
-        if channel != LAYOUT:
+        if channel != LAYOUT and not is_low_rank(len(whole.mean), whole.count):
             return Whitening.fit(moments, shrinkage, symmetric=False)
         if channel not in self._spectra:  # that of every fold follows from it
             self._spectra[channel] = spectrum_of(whole)

@@ -44,6 +44,11 @@ class Spectrum:
         return Spectrum(second, count, *_decomposed(second, self.vectors))
 
 
+def is_low_rank(size: int, count: int) -> bool:
+    """Whether so few slices have second moments ``(size, size)`` whose spectrum is found quickly."""
+    return 2 * (count - 1 + _SPARE) <= size
+
+
 def symmetric_root(spectrum: Spectrum, scale: float, floor: float) -> Floats:
     """``(scale · second + floor · I)^(-1/2)``; it does not depend on signs and order of the eigenvectors."""
     values, vectors = spectrum.values, spectrum.vectors
@@ -107,7 +112,7 @@ def _range(second: Floats, count: int) -> Floats | None:
     exact where the rank is reached).
     """
     size, wanted = len(second), count - 1 + _SPARE
-    if 2 * wanted > size:
+    if not is_low_rank(size, count):
         return None
     drawn = np.random.default_rng(0).standard_normal((size, wanted))
     scaled = second / max(count - 1, 1)

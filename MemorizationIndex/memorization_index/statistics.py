@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -21,6 +20,8 @@ _QUANTILES = (0.025, 0.975)
 
 def auc(positive: Floats, negative: Floats) -> float:
     """Area under the ROC curve: how often a positive lies above a negative (ties count half); NaN without either."""
+    from scipy.stats import rankdata  # which takes longer to import than all else that build needs
+
     if len(positive) == 0 or len(negative) == 0:
         return float("nan")
     ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
