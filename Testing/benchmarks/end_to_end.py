@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,35 +35,44 @@ def anatomy(person: int, depth: int) -> np.ndarray:
     """A body of irregular outline with structures of its own ``(depth, 64, 64)``, from 0 to 200."""
     random = np.random.default_rng([7, person])
     inner = sum(weight * field(random, number, depth) for number, weight in FIELDS)
-    y, x = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(-1, 1, SIDE), indexing="ij")
-    angle, radius = np.arctan2(y, x), np.hypot(y, x)
-    waves = random.normal(0, 0.05, (3, 1, 1)) * np.cos(
-        np.arange(1, 4)[:, None, None] * angle + random.uniform(0, 6, (3, 1, 1))
-    )
-    height = np.linspace(-0.8, 0.8, depth)[:, None, None]
-    inside = np.clip((0.8 * np.sqrt(1 - height**2) + 0.1 + waves.sum(axis=0) - radius) / 0.08, 0, 1)
-    return np.asarray(inside * np.clip(100 + 35 * inner, 20, 200))
+    angle, radius = polar()
+    waves = sum(random.normal(0, 0.05) * np.cos(n * angle + np.float32(random.uniform(0, 6))) for n in (1, 2, 3))
+    height = np.linspace(-0.8, 0.8, depth, dtype=np.float32)[:, None, None]
+    inside = np.clip((0.8 * np.sqrt(1 - height**2) + 0.1 + (waves - radius)) / 0.08, 0, 1)
+    return np.asarray(inside * np.clip(100 + 35 * inner, 20, 200), np.float32)
 
 
 def field(random: np.random.Generator, number: int, depth: int) -> np.ndarray:
     """A smooth random field ``(depth, 64, 64)`` that is drawn on ``number`` points along each axis."""
-    grid = random.standard_normal((number,) * 3)
-    for axis, length in enumerate((depth, SIDE, SIDE)):
-        grid = np.tensordot(between(number, length), grid, (1, axis))
-        grid = np.moveaxis(grid, 0, axis)
-    return grid
+    grid = random.standard_normal((number, number**2), np.float32)
+    planes = (between(number, depth) @ grid).reshape(depth, number, number)
+    return between(number, SIDE) @ planes @ between(number, SIDE).T
 
 
+@lru_cache
 def between(number: int, length: int) -> np.ndarray:
     """Matrix ``(length, number)`` of linear interpolation."""
     place = np.linspace(0, number - 1, length)
-    return np.clip(1 - np.abs(place[:, None] - np.arange(number)), 0, 1)
+    return np.clip(1 - np.abs(place[:, None] - np.arange(number)), 0, 1).astype(np.float32)
+
+
+@lru_cache
+def polar() -> tuple[np.ndarray, np.ndarray]:
+    """Angle and radius of every pixel."""
+    y, x = np.meshgrid(*[np.linspace(-1, 1, SIDE, dtype=np.float32)] * 2, indexing="ij")
+    return np.arctan2(y, x), np.hypot(y, x)
+
+
+@lru_cache
+def noise(depth: int) -> np.ndarray:
+    """Twice as many slices of noise as a volume has; each volume takes others of them."""
+    return np.abs(np.random.default_rng(0).normal(0, 1.5, (2 * depth, SIDE, SIDE))).astype(np.float32)
 
 
 def write(path: Path, voxels: np.ndarray, depth: int) -> None:
     """As uncompressed NIfTI with square pixels of 2 mm, and slices that together are 128 mm high, 3 mm at the least."""
-    noise = np.abs(np.random.default_rng(len(path.name)).normal(0, 1.5, voxels.shape))
-    image = sitk.GetImageFromArray(np.clip(voxels + noise, 0, 255).astype(np.uint8))
+    first = zlib.crc32(path.name.encode()) % depth
+    image = sitk.GetImageFromArray(np.clip(voxels + noise(depth)[first : first + depth], 0, 255).astype(np.uint8))
     image.SetSpacing((2.0, 2.0, max(3.0, 128 / depth)))
     sitk.WriteImage(image, str(path))
 
