@@ -80,7 +80,7 @@ def symmetric_root_of_rest(whole: Spectrum, second: Floats, count: int, scale: f
     for node, weight in zip(nodes, weights, strict=True):
         left = part / (diagonal + node)[:, None]
         lower = np.linalg.cholesky(np.eye(part.shape[1]) - part.T @ left)
-        columns.append(np.sqrt(weight) * scipy.linalg.solve_triangular(lower, left.T, lower=True).T)
+        columns.append(np.sqrt(weight) * (left @ np.linalg.inv(lower).T))
     return symmetric_root(whole, scale, floor) + _squared(whole.vectors @ np.concatenate(columns, axis=1))
 
 
