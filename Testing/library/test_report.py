@@ -144,6 +144,16 @@ def test_every_flagged_volume_has_pictures_and_charts(result: SimpleNamespace) -
             assert len(marks(trajectory[0])) == named.sum()
 
 
+def test_most_slices_are_only_said_to_match_where_more_than_half_do(result: SimpleNamespace) -> None:
+    row = list(result.scores.volumes["volume"]).index("mirrored.nii.gz")
+    assert "most slices are closest to sub-03: " in sections(result.source)[f"image-{row}"]
+    slices = {column: values.copy() for column, values in result.scores.slices.items()}
+    slices["match_subject"][np.flatnonzero(slices["volume"] == "mirrored.nii.gz")[:3]] = "sub-00"
+    said = sections(report(replace(result.scores, slices=slices)))[f"image-{row}"]
+    assert "matched to sub-03, which 3 of 6 slices name: " in said
+    assert "most slices" not in said
+
+
 def test_score_chart_shows_mi_and_the_null_s_band(result: SimpleNamespace) -> None:
     volumes = result.scores.volumes
     row = list(volumes["volume"]).index("mirrored.nii.gz")
