@@ -210,9 +210,9 @@ def _what_follows(missing: int, reference: Reference) -> str:
     key = " and the key with --key" if "pseudonyms" in reference.manifest else ""
     return (
         f"{missing} of {counted(len(reference.volumes), 'training volume')} could not be read: slices whose "
-        f"matches are in them have no class. An image of which no slice could be compared is suspicious where its p is "
-        f"at most {VOLUME_P}, and else uncalibrated. To verify, name the folder of the training volumes with "
-        f"--training-root{key}."
+        f"matches are in them have no class. An image of which no slice could be compared is uncalibrated, but where "
+        f"its p is at most {VOLUME_P}: a copy where half of its slices are flagged and follow one training volume in "
+        f"order, else suspicious. To verify, name the folder of the training volumes with --training-root{key}."
     )
 
 
