@@ -462,7 +462,7 @@ def test_verify_says_what_it_checked(tiny, capsys) -> None:
 
     assert main(["verify", str(tiny.reference)]) == 0
     printed = capsys.readouterr().out
-    assert f"{tiny.reference}: 7 files are as they were built" in printed
+    assert f"{tiny.reference}: 7 files agree with the manifest" in printed
     assert Reference.open(tiny.reference).fingerprint in printed
 
 

@@ -78,7 +78,8 @@ def test_another_key_is_not_taken_for_it(signed: SimpleNamespace, tmp_path: Path
 def test_unsigned_is_said_where_a_key_is_expected(signed: SimpleNamespace, tiny, capsys) -> None:
     code, out, _ = verify(capsys, tiny.reference)
     assert code == HOLDS
-    assert "is not signed" in out
+    assert "as they were" not in out
+    assert "is not signed: whoever can write to it can also rewrite the checksums in it" in out
     code, _, err = verify(capsys, tiny.reference, "--public-key", signed.public)
     assert code == DIFFERS
     assert "is not signed" in err

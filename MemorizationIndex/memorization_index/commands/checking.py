@@ -61,7 +61,7 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
         _tell([("file", said) for said in problems], progress)
         return WRONG_USE
     count, fingerprint = len(manifest["files"]), fingerprint_of(manifest)
-    _say(f"{options.reference}: {count} files are as they were built; fingerprint {fingerprint}", progress)
+    _say(f"{options.reference}: {count} files agree with the manifest; fingerprint {fingerprint}", progress)
     folders = [options.reference] if options.result is None else [options.reference, options.result]
     bad = [folder for folder in folders if _has_bad_signature(folder, options.public_key, progress)]
     if bad:
@@ -73,7 +73,7 @@ def _has_bad_signature(folder: Path, public_key: Path | None, progress: Progress
     from memorization_index.bundle import SIGNATURE
 
     if public_key is None and not (folder / SIGNATURE).exists():
-        _say(f"{folder}: is not signed", progress)
+        _say(f"{folder}: is not signed: whoever can write to it can also rewrite the checksums in it", progress)
         return False
     from memorization_index.signing import check_signature
 
