@@ -22,7 +22,7 @@ from memorization_index.record import WRITTEN, against_reference, against_tables
 from memorization_index.report import FILE, read_decisions, report
 from memorization_index.scores import Columns, Scores
 from memorization_index.scoring import volume_from_slices
-from memorization_index.verdicts import FLAG_P, VOLUME_P, MatchClass, is_flagged
+from memorization_index.verdicts import FLAG_P, VOLUME_P, MatchClass, Thresholds, is_flagged
 
 if TYPE_CHECKING:
     from memorization_index.reference import Reference
@@ -45,6 +45,7 @@ def contradictions(scores: Scores, folder: Path, reference: Reference | None = N
 def _contradictions(scores: Scores, folder: Path, reference: Reference | None) -> Iterator[tuple[str, str]]:
     yield from (("q and ONI", said) for said in _tables(scores))
     yield from (("flag", said) for said in _flags(scores))
+    yield from (("class", said) for said in _classes(scores))
     yield from (("image", said) for said in _volumes(scores))
     yield from (("record", said) for said in against_tables(scores))
     if reference is not None:
@@ -76,6 +77,34 @@ def _flags(scores: Scores) -> Iterator[str]:
         if expected != bool(slices["flagged"][i]):
             said = "not flagged" if expected else "flagged"
             yield f"{name}, slice {slices['slice'][i]}: is {said}, against its class and p."
+
+
+def _classes(scores: Scores) -> Iterator[str]:
+    """Classes that the recorded agreement rules out."""
+    slices, limits = scores.slices, Thresholds(**scores.run["calibration"]["thresholds"])
+    columns = ("volume", "slice", "match_class", "ncc", "part")
+    for name, number, match_class, ncc, part in zip(*(slices[column] for column in columns), strict=True):
+        if not _can_be(MatchClass(match_class), ncc, part, limits):
+            said = f"class '{match_class}'" if match_class else "no class"
+            yield f"{name}, slice {number}: has {said}, against its NCC ({ncc:g}), part ({part:g}) and the thresholds."
+
+
+def _can_be(match_class: MatchClass, ncc: float, part: float, limits: Thresholds) -> bool:
+    """Whether a slice can have a class, by what of ``verdicts.classify`` follows from its agreement as it is written.
+
+    Of an exact one only that it was compared: its pixels decide.
+    """
+    if match_class is MatchClass.UNVERIFIED or np.isnan(ncc):
+        return match_class is MatchClass.UNVERIFIED and bool(np.isnan(ncc))
+    may_be_part, is_part = (part >= limits.altered_part + written for written in (-WRITTEN, WRITTEN))
+    low, high = {
+        MatchClass.NOVEL: (-np.inf, -np.inf if is_part else limits.altered_ncc),
+        MatchClass.SAME_ANATOMY: (limits.altered_ncc, limits.rescan_ncc),
+        MatchClass.ALTERED: (-np.inf if may_be_part else limits.altered_ncc, limits.copy_ncc),
+        MatchClass.COPY: (limits.copy_ncc, np.inf),
+        MatchClass.EXACT: (-np.inf, np.inf),
+    }[match_class]
+    return bool(low - WRITTEN <= ncc <= high + WRITTEN)
 
 
 def _volumes(scores: Scores) -> Iterator[str]:

@@ -271,6 +271,28 @@ def test_without_training_images_a_forged_result_does_not_hold(
     assert "not hold" in out
 
 
+@pytest.mark.parametrize(
+    ("put_in", "said"),
+    [
+        ({"match_class": "novel"}, "slice 0: has class 'novel', against its NCC (1), part (1) and the thresholds"),
+        ({"match_class": "altered copy"}, "slice 0: has class 'altered copy', against its NCC"),
+        ({"match_class": "copy", "ncc": "0.5", "part": "0.5"}, "slice 0: has class 'copy', against its NCC (0.5)"),
+        ({"match_class": ""}, "slice 0: has no class, against its NCC"),
+        ({"match_class": "novel", "ncc": "", "part": ""}, "slice 0: has class 'novel', against its NCC (nan)"),
+    ],
+)
+def test_without_training_images_a_class_must_fit_its_agreement(
+    reference, queries: Path, result: Path, elsewhere: Path, tmp_path: Path, capsys, put_in: dict[str, str], said: str
+) -> None:
+    def put_all(rows: list[dict[str, str]]) -> None:
+        next(row for row in rows if row["volume"] == COPY).update(put_in)
+
+    other = changed(result, tmp_path / "changed", "slices.csv", put_all)
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries, "--training-root", elsewhere)
+    assert code == DIFFERS
+    assert f"{COPY}, {said}" in err
+
+
 def test_images_that_the_result_leaves_out_are_noticed(reference, queries: Path, tmp_path: Path, capsys) -> None:
     """Whoever scores only what is no copy does not get away with it; what no run could examine may be left out."""
     shutil.copytree(queries, tmp_path / "given")
