@@ -121,8 +121,6 @@ class Scores:
     @classmethod
     def read(cls, folder: str | Path) -> Scores:
         """Read what :meth:`write` wrote."""
-        from safetensors import SafetensorError
-
         folder = Path(folder)
         try:
             finish(folder)
@@ -136,7 +134,7 @@ class Scores:
             found = {"volumes": len(volumes["volume"]), "slices": len(slices["volume"])}
             if any(run["counts"][table] != count for table, count in found.items()):
                 raise ValueError(f"its tables have {found['volumes']} volumes and {found['slices']} slices")
-        except (OSError, ArithmeticError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
+        except (OSError, ArithmeticError, ValueError, LookupError, TypeError, RecursionError) as error:
             reason = repr(str(error)[:200])
             if isinstance(error, OSError) and error.filename:
                 reason = f"{Path(error.filename).name}: {error.strerror}"
