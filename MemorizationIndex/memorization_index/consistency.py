@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from memorization_index.reference import Reference
 
 _MATCH = ("match_subject", "match_volume", "agreement", "trajectory", "match_first", "match_last")
+#: The kind of what keeps everything else from being compared.
+PARTS = "parts"
 _PICTURE = re.compile(r"data:image/png;base64,([^\"]+)")
 
 
@@ -38,7 +40,7 @@ def contradictions(scores: Scores, folder: Path, reference: Reference | None = N
         for one in _contradictions(scores, folder, reference):
             found.append(one)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        found.append(("parts", f"{folder}: its parts do not fit each other ({type(error).__name__}: {error})."))
+        found.append((PARTS, f"{folder}: its parts do not fit each other ({type(error).__name__}: {error})."))
     return found
 
 

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorization_index.commands.options import DIFFERS, DONE, WRONG_USE
+from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import JsonProgress, Progress
 from memorization_index.words import counted
 
 if TYPE_CHECKING:
     from memorization_index.recheck import Recheck
 
+#: What cannot be had again without the training images.
+_NOT_HAD = "classes, matches and NCC"
+#: Of these a result has one at least; a folder without any is none.
+_PARTS = ("run.json", "slices.csv", "volumes.csv")
 #: So many things of a kind that do not hold are told; --json tells all.
 _TOLD = 20
 
@@ -56,6 +61,11 @@ def add_sign(commands: Any) -> None:
 def _verify(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.bundle import check_files, fingerprint_of, read_manifest
 
+    if options.result is not None and not any((options.result / name).is_file() for name in _PARTS):
+        raise MemorizationIndexError(
+            f"--result {options.result}: is no result; expected the folder that 'memorization-index score' wrote, so "
+            f"check the path."
+        )
     manifest = read_manifest(options.reference)
     if problems := check_files(options.reference, manifest):
         _tell([("file", said) for said in problems], progress)
@@ -99,7 +109,7 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
     if found.unchecked:
         progress.warning(found.reason)
         progress.warning(
-            f"classes of {counted(found.unchecked, 'slice')} were not checked: the training images of the reference "
+            f"{_NOT_HAD} of {counted(found.unchecked, 'slice')} were not checked: the training images of the reference "
             f"are not here; give --training-root (and the reference's --key where it is pseudonymized)."
         )
     _tell(found.problems, progress)
@@ -112,6 +122,7 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
             volumes=found.volumes,
             slices=found.slices,
             unchecked=found.unchecked,
+            unclassed=found.unclassed,
             largest=found.largest,
         )
     else:
@@ -133,8 +144,12 @@ def _conclusion(found: Recheck, volume: str | None) -> str:
         return f"by kind: {by_kind}; {count} {'does' if count == 1 else 'do'} not hold"
     what = "the result holds" if volume is None else f"volume {volume} holds"
     if found.unchecked:
-        classes = "1 class was" if found.unchecked == 1 else f"{found.unchecked} classes were"
-        what = f"what could be checked{'' if volume is None else f' of volume {volume}'} holds; {classes} not checked"
+        what = f"what could be checked{'' if volume is None else f' of volume {volume}'} holds; {_NOT_HAD} of "
+        what += f"{counted(found.unchecked, 'slice')} were not checked"
+    if found.unclassed:
+        what += (
+            f"; without a class in the result: {counted(found.unclassed, 'slice')}, not compared with training scans"
+        )
     return what if volume is None else f"{what} (1 of {found.whole}; its verdict is checked only with all)"
 
 
