@@ -20,9 +20,9 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.limits import check_shape
 from memorization_index.record import WRITTEN, against_reference, against_tables, p_is_read
 from memorization_index.report import FILE, read_decisions, report
-from memorization_index.scores import Columns, Scores
+from memorization_index.scores import AGREEMENT, Columns, Scores
 from memorization_index.scoring import volume_from_slices
-from memorization_index.verdicts import FLAG_P, VOLUME_P, MatchClass, Thresholds, is_flagged
+from memorization_index.verdicts import COPIED, FLAG_P, VOLUME_P, MatchClass, Thresholds, is_flagged
 
 if TYPE_CHECKING:
     from memorization_index.reference import Reference
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _MATCH = ("match_subject", "match_volume", "agreement", "trajectory", "match_first", "match_last")
 #: The kind of what keeps everything else from being compared.
 PARTS = "parts"
+#: Files of these formats have a voxel grid, on which maps lie.
+_WITH_GRID = (".nii.gz", ".nii", ".nrrd", ".mha")
 _PICTURE = re.compile(r"data:image/png;base64,([^\"]+)")
 
 
@@ -53,6 +55,14 @@ def _contradictions(scores: Scores, folder: Path, reference: Reference | None) -
     if reference is not None:
         yield from (("record", said) for said in against_reference(scores, reference))
     yield from (("report", said) for said in _report(scores, folder))
+    if _has_maps(scores) and not (folder / AGREEMENT).is_dir():
+        yield "file", f"{AGREEMENT}/: is missing, though slices are copies; score writes their maps into it."
+
+
+def _has_maps(scores: Scores) -> bool:
+    """Whether there surely are maps of agreement: copied slices, of a file that has a grid."""
+    copied = set(scores.slices["volume"][np.isin(scores.slices["match_class"], COPIED)])
+    return any(one.volume in copied and one.file.endswith(_WITH_GRID) for one in scores.inputs)
 
 
 def _tables(scores: Scores) -> Iterator[str]:
@@ -149,9 +159,12 @@ def _shown(value: Any) -> str:
 
 
 def _report(scores: Scores, folder: Path) -> Iterator[str]:
-    """The report of this version says what the tables say, with the decisions beside it or without."""
+    """There is a report; that of this version says what the tables say, with the decisions beside it or without."""
     path = folder / "report.html"
-    if scores.run["version"] != __version__ or not path.exists():
+    if not path.is_file():
+        yield "report.html: is missing; score writes one."
+        return
+    if scores.run["version"] != __version__:
         return
     try:
         recorded = _with_pixels(path.read_text(encoding="utf-8"))
@@ -170,7 +183,7 @@ def _report(scores: Scores, folder: Path) -> Iterator[str]:
     if recorded not in expected:
         yield (
             f"report.html: does not say or show what the tables and pictures do (with the decisions in {FILE}, or "
-            f"without); 'memorization-index report' writes it again."
+            f"without): either they or the report were changed."
         )
 
 

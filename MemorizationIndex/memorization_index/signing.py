@@ -99,7 +99,11 @@ def check_signature(folder: Path, public_key: Path | None = None) -> tuple[str, 
 
 def _differences(folder: Path, signed: dict[str, str]) -> list[str]:
     now = _sums(folder)
-    problems = [f"{folder / name}: was changed after signing." for name in signed if now.get(name, "") != signed[name]]
+    problems = [
+        f"{folder / name}: {'was changed after signing' if name in now else 'is missing, but was signed'}."
+        for name in signed
+        if now.get(name) != signed[name]
+    ]
     return problems + [f"{folder / name}: was added after signing." for name in now if name not in signed]
 
 

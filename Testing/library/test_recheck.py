@@ -170,7 +170,12 @@ def test_another_person_named_throughout_is_noticed(reference, queries: Path, re
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
-        ("report.html", "1 of 3 examined images shows", "0 of 3 examined images show", "report.html: does not say"),
+        (
+            "report.html",
+            "1 of 3 examined images shows",
+            "0 of 3 examined images show",
+            "they or the report were changed",
+        ),
         ("report.html", "data:image/png;base64,iVBORw0KGgo", "data:image/png;base64,iVBORw0KGgp", "report.html: does"),
         ("run.json", '"copy": 1', '"copy": 0', "run.json: counts other verdicts"),
         ("run.json", '"flagged": 6', '"flagged": 0', "run.json: counts 0 flagged slices, slices.csv has 6"),
@@ -461,6 +466,16 @@ def test_result_without_one_of_its_files_does_not_hold(
     assert "is not a complete result (" in err
     assert f"{name}: No such file or directory" in err
     assert "1 does not hold" in out
+
+
+def test_result_without_report_and_maps_does_not_hold(reference, queries: Path, result, tmp_path, capsys) -> None:
+    other = Path(shutil.copytree(result, tmp_path / "changed"))
+    (other / "report.html").unlink()
+    shutil.rmtree(other / "agreement")
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    assert code == DIFFERS
+    assert "report.html: is missing" in err
+    assert "agreement/: is missing, though slices are copies" in err
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,10 @@ def test_result_is_signed_with_all_its_files(signed: SimpleNamespace, tiny, tmp_
         code, _, err = verify(capsys, *arguments)
         assert code == DIFFERS
         assert f"{path}: was changed after signing" in err
+        path.unlink()
+        code, _, err = verify(capsys, *arguments)
+        assert code == DIFFERS
+        assert f"{path}: is missing, but was signed" in err
         path.write_bytes(content)
     (result / "decisions.csv").write_text("volume,slice,decision\n")
     code, _, err = verify(capsys, *arguments)
