@@ -143,6 +143,32 @@ def test_result_is_signed_with_all_its_files(signed: SimpleNamespace, tiny, tmp_
     assert "decisions.csv: was added after signing" in err
 
 
+def test_result_may_be_signed_with_another_key_or_not_at_all(
+    signed: SimpleNamespace, tiny, tmp_path: Path, capsys
+) -> None:
+    """The reference is its owner's; the result is of whoever scored."""
+    result, scorer = tmp_path / "result", tmp_path / "keys" / "scorer"
+    assert main(["score", str(signed.folder), str(tiny.training), "--out", str(result)]) == 0
+    queries = (signed.folder, "--result", result, "--queries", tiny.training)
+    code, out, err = verify(capsys, *queries, "--public-key", signed.public)
+    assert code == DIFFERS
+    assert f"{result}: is not signed." in err
+    assert f"{result}: was not scored again" in err
+    assert "--result-public-key; where nobody did, leave --public-key out" in err
+    assert "scored again;" not in out
+
+    assert main(["sign", str(result), "--signing-key", str(scorer), "--make-key"]) == 0
+    assert verify(capsys, *queries, "--public-key", signed.public)[0] == DIFFERS
+    both = ("--public-key", signed.public, "--result-public-key")
+    code, out, err = verify(capsys, *queries, *both, scorer.with_name("scorer.pub"))
+    assert code == HOLDS, err
+    assert out.count("the one you gave") == 2
+    code, _, err = verify(capsys, *queries, *both, signed.public)
+    assert code == DIFFERS
+    assert "was not signed with the key" in err
+    assert "--result-public-key" not in err
+
+
 def test_keys_that_cannot_be_used_are_refused(signed: SimpleNamespace, tmp_path: Path, capsys) -> None:
     (tmp_path / "none").write_text("no key")
     shutil.copy2(signed.key, tmp_path / "open")
@@ -178,6 +204,15 @@ def test_signing_says_where_the_keys_are(signed: SimpleNamespace, capsys) -> Non
     assert [line.rpartition(": ")[2] for line in lines] == [
         str(p) for p in (signed.signature, signed.key, signed.public)
     ]
+
+
+def test_another_file_as_public_key_is_said_in_plain_words(signed: SimpleNamespace, tiny, capsys) -> None:
+    image = next(tiny.training.glob("*.nii.gz"))
+    code, _, err = verify(capsys, signed.folder, "--public-key", image)
+    assert code == WRONG_USE
+    assert err.endswith(
+        f"{image}: is no public key; expected the file FILE.pub that 'sign --make-key' wrote beside the private key.\n"
+    )
 
 
 def test_missing_public_key_is_said(signed: SimpleNamespace, tmp_path: Path, capsys) -> None:

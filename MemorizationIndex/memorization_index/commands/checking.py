@@ -35,6 +35,12 @@ def add_verify(commands: Any) -> None:
     verify.add_argument("--volume", metavar="V", help="compare this image of the result alone")
     verify.add_argument("--queries", metavar="PATH", nargs="+", default=[], help="where the result's images are now")
     verify.add_argument("--public-key", metavar="FILE", type=Path, help="insist on signatures with this key")
+    verify.add_argument(
+        "--result-public-key",
+        metavar="FILE",
+        type=Path,
+        help="insist on a result that is signed with this key (default: that of --public-key)",
+    )
     verify.add_argument("--training-root", metavar="DIR", type=Path, help="as in score")
     verify.add_argument("--key", metavar="FILE", type=Path, help="as in score")
     verify.add_argument(
@@ -72,11 +78,24 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
         return WRONG_USE
     count, fingerprint = len(manifest["files"]), fingerprint_of(manifest)
     _say(f"{options.reference}: {count} files agree with the manifest; fingerprint {fingerprint}", progress)
-    folders = [options.reference] if options.result is None else [options.reference, options.result]
-    bad = [folder for folder in folders if _has_bad_signature(folder, options.public_key, progress)]
-    if bad:
+    if _has_bad_signature(options.reference, options.public_key, progress):
         return DIFFERS
-    return DONE if options.result is None else _recheck(options, progress)
+    if options.result is None:
+        return DONE
+    if _has_bad_signature(options.result, options.result_public_key or options.public_key, progress):
+        progress.warning(_not_scored_again(options))
+        return DIFFERS
+    return _recheck(options, progress)
+
+
+def _not_scored_again(options: argparse.Namespace) -> str:
+    said = f"{options.result}: was not scored again, because of its signature"
+    if options.public_key is None or options.result_public_key is not None:
+        return f"{said}."
+    return (
+        f"{said}; where somebody else signed the result, name that key with --result-public-key; where nobody did, "
+        f"leave --public-key out and check the reference by itself."
+    )
 
 
 def _has_bad_signature(folder: Path, public_key: Path | None, progress: Progress) -> bool:
