@@ -130,6 +130,8 @@ def score_queries(
             raise nothing_scored(skipped)
         links = links_of(reference.manifest, options.training_root, options.key, progress)
         training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress, links)
+        if options.training_root is not None and not training.is_any_there():
+            progress.warning(_another_folder(reference, options.training_root))
         shape = (sum(len(q.similarity) for q in found), INPUT_SIZE, INPUT_SIZE)
         stored = np.memmap(images, np.float16, "r", shape=shape)
         pairs = _verified(reference, found, stored, describer, training, progress)
@@ -203,6 +205,19 @@ def _judged(
     run = run_of(reference, slices, volumes, skipped, training)
     run |= {"generator": generator, "copied_fraction": asdict(share)}
     return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
+
+
+def _another_folder(reference: Reference, root: Path) -> str:
+    """What is said of a folder that has no training volume in it."""
+    try:
+        held = f"holds {counted(len(find_volumes([root]).entries), 'image')}, none of them"
+    except MemorizationIndexError:  # which says that there is no image
+        held = "holds no image, and so not"
+    key = "; of a pseudonymized reference its --key is needed too" if "pseudonyms" in reference.manifest else ""
+    return (
+        f"--training-root {root}: {held} a training volume of this reference; expected the folder that holds those "
+        f"now{key}."
+    )
 
 
 def _what_follows(missing: int, reference: Reference) -> str:

@@ -247,12 +247,13 @@ def test_without_training_images_the_rest_holds(reference, queries, result, else
     assert code == HOLDS
     assert out.endswith("what could be checked holds; classes, matches and NCC of 15 slices were not checked.\n")
     assert (
-        "classes, matches and NCC of 15 slices were not checked: the training images of the reference are not here"
+        "classes, matches and NCC of 15 slices were not checked: the training images of the reference are not all in"
         in err
     )
     assert "verifying" not in err
     assert err.count("note: ") == 2, "the first reason, and what follows"
-    assert "the training volume sub-" in err
+    assert f"--training-root {elsewhere}: holds no image, and so not a training volume of this reference" in err
+    assert "give --training-root" not in err
     code, out, _ = verify(capsys, *arguments[1:], "--volume", COPY)
     assert code == HOLDS
     assert "of volume copy.nii.gz holds; classes, matches and NCC of 6 slices were not checked (1 of 3" in out
@@ -337,11 +338,20 @@ def test_pseudonyms_are_matches_of_the_reference_too(reference, queries, elsewhe
     assert "of another, which in the reference is of" in err
 
 
+def test_folder_without_training_images_is_named(reference, queries: Path, result: Path, capsys) -> None:
+    arguments = (reference, "--result", result, "--queries", queries, "--training-root", queries)
+    code, _, err = verify(capsys, *arguments)
+    assert code == HOLDS
+    assert f"--training-root {queries}: holds 3 images, none of them a training volume of this reference" in err
+
+
 def test_result_that_was_scored_without_training_images_says_so(
     reference, queries: Path, elsewhere: Path, tmp_path: Path, capsys
 ) -> None:
     arguments = ("--training-root", str(elsewhere))
+    capsys.readouterr()
     assert main(["score", str(reference), str(queries), "--out", str(tmp_path / "result"), *arguments]) == 0
+    assert capsys.readouterr().err.count("is not there, so its matches cannot be verified") == 1
     code, out, err = verify(capsys, reference, "--result", tmp_path / "result", "--queries", queries, *arguments)
     assert code == HOLDS, err
     assert out.endswith(

@@ -129,7 +129,7 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
         progress.warning(found.reason)
         progress.warning(
             f"{_NOT_HAD} of {counted(found.unchecked, 'slice')} were not checked: the training images of the reference "
-            f"are not here; give --training-root (and the reference's --key where it is pseudonymized)."
+            f"are not {_where(options.training_root)} (and the reference's --key where it is pseudonymized)."
         )
     _tell(found.problems, progress)
     if isinstance(progress, JsonProgress):
@@ -147,6 +147,11 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
     else:
         print(_summary(found, options.result, options.volume))
     return DIFFERS if found.problems else DONE
+
+
+def _where(training_root: Path | None) -> str:
+    """Where training images were looked for in vain, and what is to be given then."""
+    return "here; give --training-root" if training_root is None else f"all in {training_root}; name another folder"
 
 
 def _summary(found: Recheck, result: Path, volume: str | None) -> str:
