@@ -219,14 +219,20 @@ def test_power_card_and_controls_are_shown_where_they_were_measured(result: Simp
     scores = Scores.read(result.folder)
     scores.run |= {"power": None, "controls": None}
     assert "Not measured for this reference" in report(scores)
-    assert "No control scans were given" in report(scores)
-    row = {"augmentation": "rotation_5", "copies": 50, "found": 49, "named": 48, "controls": 40, "flagged": 1}
-    scores.run["power"] = {"card": "cheap", "augmentations": [row]}
+    assert "No control scans (real, never trained on) were given when the reference was built" in report(scores)
+    assert "--" not in Page(report(scores)).text, "no option of the command line"
+    other = {"augmentation": "of another version", "copies": 1, "found": 1, "named": 1, "controls": 1, "flagged": 0}
+    row = {"augmentation": "crop_10", "copies": 50, "found": 49, "named": 48, "controls": 40, "flagged": 1}
+    scores.run["power"] = {"card": "cheap", "augmentations": [row, other]}
     scores.run["controls"] = {
         "volumes": 4, "slices": 24, "at_1_percent": 0.0125, "at_5_percent": 0.05, "verdict_copy": 0,
         "at_5_percent_interval": [0.01, 0.09],
     }  # fmt: skip
     text = Page(report(scores)).text
+    assert "cropped by 10 %" in text
+    assert "crop_10" not in text
+    assert "of another version" in text
+    assert "Right person named: of these, matched to the person whose slice was copied" in text
     assert "49 of 50 (98 %)" in text
     assert "48 of 50" in text
     assert "1 of 40 (2 %)" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from memorization_index.augmentations import WORDS
 from memorization_index.report.markup import table, text
 from memorization_index.report.summary import LISTED
 from memorization_index.verdicts import FLAG_P, VOLUME_P
@@ -93,7 +94,7 @@ def power(run: dict[str, Any]) -> str:
         return f"<p>Not measured for this reference: how many altered copies it would find is not known.</p>{smallest}"
     cells = [
         [
-            text(row["augmentation"]),
+            text(WORDS.get(row["augmentation"], row["augmentation"])),
             f"{row['found']} of {row['copies']} ({_percent(row['found'], row['copies'])})",
             f"{row['named']} of {row['copies']}",
             f"{row['flagged']} of {row['controls']} ({_percent(row['flagged'], row['controls'])})",
@@ -102,7 +103,9 @@ def power(run: dict[str, Any]) -> str:
     ]
     return (
         "<p>Measured when the reference was built: copies of training slices were altered and scored, and so were "
-        "slices of left-out people, altered in the same way.</p>"
+        "slices of left-out people, altered in the same way. Copies found: flagged. Right person named: of these, "
+        "matched to the person whose slice was copied. Others flagged: slices of left-out people with p ≤ .01, which "
+        "about 1 % have by chance.</p>"
         + table(("Alteration", "Copies found", "Right person named", "Others flagged"), cells, "power card")
         + smallest
     )
@@ -128,8 +131,8 @@ def controls(run: dict[str, Any]) -> str:
     generator = _generator(run.get("generator") or {}) if run["calibration"]["calibrated"] else ""
     if not found:
         return (
-            f"{generator}<p>No control scans were given (build --controls): that the false alarm rate is what p says "
-            "was not checked on scans from outside of the training set.</p>"
+            f"{generator}<p>No control scans (real, never trained on) were given when the reference was built: that "
+            "the false alarm rate is what p says was not checked on scans from outside of the training set.</p>"
         )
     said = (
         f"{found['volumes']} real {plural('image', found['volumes'])} ({found['slices']} slices) that were never "
@@ -184,7 +187,7 @@ def skipped(run: dict[str, Any]) -> str:
     if missing := run["counts"]["training_volumes_missing"]:
         items.append(
             f"{missing} training {plural('image', missing)} were not there or had changed; their matches are not "
-            f"verified (name their folder with --training-root)."
+            f"verified (to have that done, score again where they are)."
         )
     if not items:
         return "<p>Nothing was skipped.</p>"
