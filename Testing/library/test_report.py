@@ -353,6 +353,7 @@ def test_decisions_are_shown_with_their_volumes(result: SimpleNamespace, tmp_pat
     elsewhere = write_decisions(tmp_path / "mine.csv", ("new-51.nii.gz", "", "unsure", "", "", ""))
     assert main(["report", str(tmp_path / "result"), "--decisions", str(elsewhere)]) == 0
     assert "1 of 5 images (1 unsure)" in (tmp_path / "result" / "report.html").read_text(encoding="utf-8")
+    assert "decisions.csv: had other decisions; those of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -364,6 +365,30 @@ def test_other_tables_are_refused(content: bytes, said: str, tmp_path: Path) -> 
     with pytest.raises(MemorizationIndexError, match=said):
         read_decisions(tmp_path / "decisions.csv")
     assert read_decisions(tmp_path / "none.csv") == []
+
+
+def test_given_decisions_are_kept_where_verify_finds_them(tiny, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "result"
+    assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(out)]) == 0
+    given = write_decisions(tmp_path / "mine.csv", ("sub-00.nii.gz", "", "copy", "", "", "R. D."))
+    capsys.readouterr()
+    assert main(["report", str(out), "--decisions", str(given)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(out / "report.html"), str(out / "decisions.csv")]
+    assert (out / "decisions.csv").read_bytes() == given.read_bytes()
+    assert "Read by people: 1 of 3" in " ".join(Page((out / "report.html").read_text(encoding="utf-8")).text.split())
+    verify = ["verify", str(tiny.reference), "--result", str(out), "--queries", str(tiny.training)]
+    assert main(verify) == 0
+
+
+def test_structured_reports_that_cannot_be_written_leave_the_report(tiny, tmp_path: Path, capsys) -> None:
+    """Without the key of a result under pseudonyms (or without highdicom)."""
+    out = tmp_path / "result"
+    assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(out), "--pseudonymize"]) == 0
+    (out / "report.html").write_text("as it was", encoding="utf-8")
+    arguments = ["--dicom-sr", str(tmp_path / "reports"), "--queries", str(tiny.training)]
+    assert main(["report", str(out), *arguments]) == 2
+    assert "expected" in capsys.readouterr().err
+    assert (out / "report.html").read_text(encoding="utf-8") == "as it was"
 
 
 def test_decisions_that_are_not_there_are_refused(result: SimpleNamespace, tmp_path: Path, capsys) -> None:
