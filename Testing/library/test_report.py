@@ -20,7 +20,7 @@ import phantoms
 import pytest
 from memorization_index import MemorizationIndexError
 from memorization_index.cli import main
-from memorization_index.report import report
+from memorization_index.report import report, verdict_sentence
 from memorization_index.report.decisions import of_volume, read_decisions
 from memorization_index.report.matches import difference
 from memorization_index.report.method import power
@@ -256,6 +256,17 @@ def test_says_where_p_is_not_calibrated(result: SimpleNamespace) -> None:
     ]:
         scores.run["generator"] = {**found, "p_calibrated": calibrated, "ks_p": ks}
         assert said in " ".join(Page(report(scores)).text.split())
+
+
+def test_method_has_the_rules_of_the_documentation(result: SimpleNamespace, page: Page) -> None:
+    assert "following one training volume in order (at least three, none same anatomy)" in page.text
+    assert "q (in slices.csv and volumes.csv)" in page.text
+    assert "on a scale on which all channels have the same null" in page.text
+
+
+def test_headline_does_not_speak_of_verified_matches_that_there_are_not(result: SimpleNamespace) -> None:
+    run = {**result.scores.run, "verdicts": {"copy": 2, "suspicious": 0, "no evidence": 0, "uncalibrated": 3}}
+    assert "3 could not be judged, and no copy was verified there (too few" in verdict_sentence(run)
 
 
 def test_says_how_much_of_a_set_is_copied(result: SimpleNamespace) -> None:

@@ -39,7 +39,8 @@ def method(run: dict[str, Any]) -> str:
         "intensities scaled over what is not background. Empty slices are left out.",
         f"Each slice is described by numbers (encoder {run['encoder']['name']}), whitened on the training set.",
         "It is compared with every training slice under mirrors, quarter turns, rotations and scales; similarity is "
-        "the largest cosine found, from 0 to 1.",
+        "the largest cosine of the strongest channel (kind of description), on a scale on which all channels have the "
+        "same null.",
         "The best candidates are aligned with the slice and compared in fine detail (band-passed normalized "
         "cross-correlation, NCC).",
         f"Class: exact (same pixels), copy (NCC ≥ {thresholds['copy_ncc']:.2f}, {thresholds['copy_source']}), altered "
@@ -52,17 +53,18 @@ def method(run: dict[str, Any]) -> str:
             "MI = (similarity − mean) / deviation of the null where in the body the match lies; ONI = −tanh(MI): −1 "
             "memorized, 0 typical, +1 novel. An image's own MI and p compare its largest MI with the largest over as "
             "many slices of left-out people.",
-            "p: how often a new person's real scan is at least this similar. q: p adjusted for the number of slices or "
-            "images (Benjamini–Hochberg).",
+            "p: how often a new person's real scan is at least this similar. q (in slices.csv and volumes.csv): p "
+            "adjusted for the number of slices or images (Benjamini–Hochberg).",
         ]
     else:
         lines.append("Too few training subjects for a null: MI, ONI, p and q are not given.")
     lines += [
         f"A slice is flagged when its class is exact, copy or altered copy, or its p ≤ {FLAG_P}.",
         f"Verdict: copy — any slice exact or copy, or p ≤ {VOLUME_P} of the image with altered copies or with half of "
-        f"its slices flagged and following one training volume in order; suspicious — p ≤ {VOLUME_P}, altered copies "
-        f"or same anatomy; otherwise no evidence, or uncalibrated where that cannot be said (too few training "
-        f"subjects, a generator that p does not fit, or training images that could not be read).",
+        f"its slices flagged and following one training volume in order (at least three, none same anatomy); "
+        f"suspicious — p ≤ {VOLUME_P}, altered copies or same anatomy; otherwise no evidence, or uncalibrated where "
+        f"that cannot be said (too few training subjects, a generator that p does not fit, or training images that "
+        f"could not be read).",
     ]
     return "<ol>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ol>"
 

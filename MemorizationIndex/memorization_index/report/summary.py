@@ -51,7 +51,7 @@ def verdict_sentence(run: dict[str, Any]) -> str:
         said = f"Whether {total} examined {plural('image', total)} copied {trained} could not be judged{_UNJUDGED}"
         return f"{said} No copy was verified."
     if verdicts["uncalibrated"]:
-        said += f" {verdicts['uncalibrated']} could not be judged beyond verified matches{_UNJUDGED}"
+        said += f" {verdicts['uncalibrated']} could not be judged, and no copy was verified there{_UNJUDGED}"
     return said
 
 
