@@ -87,6 +87,22 @@ def test_every_key_of_a_run_is_described(result: Path) -> None:
     assert set(run_of(result)) <= set(schema["properties"])
 
 
+def test_every_number_of_a_run_is_explained(result: Path) -> None:
+    schema = json.loads((PACKAGE / "run.schema.json").read_text(encoding="utf-8"))
+    run, described = run_of(result), schema["properties"]
+    card = described["power"]["anyOf"][1]["properties"]["augmentations"]["items"]["properties"]
+    compared = ("slices", "volumes", "limit", "shift", "spread", "ks", "ks_p", "p_calibrated")
+    for found, known in (
+        (run["calibration"], described["calibration"]["properties"]),
+        (run["calibration"]["thresholds"], described["calibration"]["properties"]["thresholds"]["properties"]),
+        (compared, described["generator"]["properties"]),
+        (run["copied_fraction"], described["copied_fraction"]["properties"]),
+        (run["power"]["augmentations"][0], card),
+    ):
+        for key in found:
+            assert known[key].get("description"), key
+
+
 def test_says_what_it_was_made_from(result: Path, reference: Path, queries: Path) -> None:
     run = run_of(result)
     assert run["reference"]["fingerprint"] == Reference.open(reference).fingerprint
