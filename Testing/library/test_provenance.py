@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from memorization_index import MemorizationIndexError, Reference
 from memorization_index.cli import main
 from memorization_index.gate import Gate
-from memorization_index.scores import Scores
+from memorization_index.scores import ALIGNMENT_COLUMNS, INPUT_COLUMNS, SLICE_COLUMNS, VOLUME_COLUMNS, Scores
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
 
@@ -101,6 +102,15 @@ def test_every_number_of_a_run_is_explained(result: Path) -> None:
     ):
         for key in found:
             assert known[key].get("description"), key
+
+
+def test_every_column_is_explained() -> None:
+    said = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    said = said[said.index("### The columns") : said.index("## The report")]
+    tables = re.split(r"\n\n(?=[|`])", said)[1:]
+    columns = (SLICE_COLUMNS, VOLUME_COLUMNS, ALIGNMENT_COLUMNS, INPUT_COLUMNS)
+    for table, names in zip(tables, columns, strict=True):
+        assert [name for name in names if f"`{name}`" not in table] == []
 
 
 def test_says_what_it_was_made_from(result: Path, reference: Path, queries: Path) -> None:
