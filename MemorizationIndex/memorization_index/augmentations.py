@@ -399,6 +399,54 @@ AUGMENTATIONS: dict[str, Augmentation] = _registry()
 PUBLISHED: tuple[str, ...] = tuple(name for name, entry in AUGMENTATIONS.items() if entry.published)
 """The published benchmark's augmentations, "identity" (its clean copies) first."""
 
+WORDS: dict[str, str] = {
+    "identity": "unchanged",
+    "noise_0.01": "noise 1 %",
+    "noise_0.02": "noise 2 %",
+    "noise_0.05": "noise 5 %",
+    "noise_0.1": "noise 10 %",
+    "rotation_3": "rotated by 3°",
+    "rotation_5": "rotated by 5°",
+    "rotation_10": "rotated by 10°",
+    "rotation_90": "quarter turn",
+    "rotation_180": "half turn",
+    "flip_horizontal": "mirrored left–right",
+    "flip_vertical": "mirrored top–bottom",
+    "intensity": "intensity × 0.9 to 1.1",
+    "intensity_0.9": "intensity × 0.9",
+    "intensity_1.1": "intensity × 1.1",
+    "shift_3": "shifted by 3 %",
+    "shift_5": "shifted by 5 %",
+    "shift_10": "shifted by 10 %",
+    "scale_5": "scaled by ±5 %",
+    "scale_15": "scaled by ±15 %",
+    "crop_10": "cropped by 10 %",
+    "gamma_0.8": "gamma 0.8",
+    "gamma_1.25": "gamma 1.25",
+    "tone_curve": "random tone curve",
+    "bias_field": "uneven brightness",
+    "blur_0.45": "blurred by 0.45 %",
+    "blur_0.9": "blurred by 0.9 %",
+    "jpeg_30": "JPEG, quality 30",
+    "down_up_50": "half the resolution",
+    "elastic_0.7": "bent by 0.7 %",
+    "elastic_1.3": "bent by 1.3 %",
+    "erase_20": "block of 20 % erased",
+    "blend_70": "blend, 70 % copy",
+    "blend_50": "blend, 50 % copy",
+    ADJACENT: "half way to the next slice",
+    "splice_60": "60 % pasted into another",
+    "splice_40": "40 % pasted into another",
+    "flip_rotation_noise": "mirrored, rotated, noise",
+    "scale_gamma_blur": "scaled, gamma, blurred",
+    "shift_intensity_jpeg": "shifted, intensity, JPEG",
+    "elastic_tone_noise": "bent, tone curve, noise",
+    "combo": "several together",
+    "hard": "several together, stronger",
+    "hard_elastic": "several together, stronger and bent",
+}
+"""What readers are told instead of the names (docs/method.md says more of each)."""
+
 
 def named(names: str) -> tuple[str, ...]:
     """The augmentations that a setting names: ``published``, ``all``, or names with commas between them.

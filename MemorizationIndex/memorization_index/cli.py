@@ -46,7 +46,7 @@ _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
   3  a condition of --fail-on is met
-  4  verify: a result cannot be had again, or a signature is not the one expected
+  4  verify: a result is not whole or cannot be had again, or a signature is not the one expected
   5  a condition of --fail-on is not met, but some images could not be examined, or not compared with the training scans
   130  stopped"""
 

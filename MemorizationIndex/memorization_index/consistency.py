@@ -20,14 +20,18 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.limits import check_shape
 from memorization_index.record import WRITTEN, against_reference, against_tables, p_is_read
 from memorization_index.report import FILE, read_decisions, report
-from memorization_index.scores import Columns, Scores
+from memorization_index.scores import AGREEMENT, Columns, Scores
 from memorization_index.scoring import volume_from_slices
-from memorization_index.verdicts import FLAG_P, VOLUME_P, MatchClass, is_flagged
+from memorization_index.verdicts import COPIED, FLAG_P, VOLUME_P, MatchClass, Thresholds, is_flagged
 
 if TYPE_CHECKING:
     from memorization_index.reference import Reference
 
 _MATCH = ("match_subject", "match_volume", "agreement", "trajectory", "match_first", "match_last")
+#: The kind of what keeps everything else from being compared.
+PARTS = "parts"
+#: Files of these formats have a voxel grid, on which maps lie.
+_WITH_GRID = (".nii.gz", ".nii", ".nrrd", ".mha")
 _PICTURE = re.compile(r"data:image/png;base64,([^\"]+)")
 
 
@@ -38,18 +42,27 @@ def contradictions(scores: Scores, folder: Path, reference: Reference | None = N
         for one in _contradictions(scores, folder, reference):
             found.append(one)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        found.append(("parts", f"{folder}: its parts do not fit each other ({type(error).__name__}: {error})."))
+        found.append((PARTS, f"{folder}: its parts do not fit each other ({type(error).__name__}: {error})."))
     return found
 
 
 def _contradictions(scores: Scores, folder: Path, reference: Reference | None) -> Iterator[tuple[str, str]]:
     yield from (("q and ONI", said) for said in _tables(scores))
     yield from (("flag", said) for said in _flags(scores))
+    yield from (("class", said) for said in _classes(scores))
     yield from (("image", said) for said in _volumes(scores))
     yield from (("record", said) for said in against_tables(scores))
     if reference is not None:
         yield from (("record", said) for said in against_reference(scores, reference))
     yield from (("report", said) for said in _report(scores, folder))
+    if _has_maps(scores) and not (folder / AGREEMENT).is_dir():
+        yield "file", f"{AGREEMENT}/: is missing, though slices are copies; score writes their maps into it."
+
+
+def _has_maps(scores: Scores) -> bool:
+    """Whether there surely are maps of agreement: copied slices, of a file that has a grid."""
+    copied = set(scores.slices["volume"][np.isin(scores.slices["match_class"], COPIED)])
+    return any(one.volume in copied and one.file.endswith(_WITH_GRID) for one in scores.inputs)
 
 
 def _tables(scores: Scores) -> Iterator[str]:
@@ -76,6 +89,34 @@ def _flags(scores: Scores) -> Iterator[str]:
         if expected != bool(slices["flagged"][i]):
             said = "not flagged" if expected else "flagged"
             yield f"{name}, slice {slices['slice'][i]}: is {said}, against its class and p."
+
+
+def _classes(scores: Scores) -> Iterator[str]:
+    """Classes that the recorded agreement rules out."""
+    slices, limits = scores.slices, Thresholds(**scores.run["calibration"]["thresholds"])
+    columns = ("volume", "slice", "match_class", "ncc", "part")
+    for name, number, match_class, ncc, part in zip(*(slices[column] for column in columns), strict=True):
+        if not _can_be(MatchClass(match_class), ncc, part, limits):
+            said = f"class '{match_class}'" if match_class else "no class"
+            yield f"{name}, slice {number}: has {said}, against its NCC ({ncc:g}), part ({part:g}) and the thresholds."
+
+
+def _can_be(match_class: MatchClass, ncc: float, part: float, limits: Thresholds) -> bool:
+    """Whether a slice can have a class, by what of ``verdicts.classify`` follows from its agreement as it is written.
+
+    Of an exact one only that it was compared: its pixels decide.
+    """
+    if match_class is MatchClass.UNVERIFIED or np.isnan(ncc):
+        return match_class is MatchClass.UNVERIFIED and bool(np.isnan(ncc))
+    may_be_part, is_part = (part >= limits.altered_part + written for written in (-WRITTEN, WRITTEN))
+    low, high = {
+        MatchClass.NOVEL: (-np.inf, -np.inf if is_part else limits.altered_ncc),
+        MatchClass.SAME_ANATOMY: (limits.altered_ncc, limits.rescan_ncc),
+        MatchClass.ALTERED: (-np.inf if may_be_part else limits.altered_ncc, limits.copy_ncc),
+        MatchClass.COPY: (limits.copy_ncc, np.inf),
+        MatchClass.EXACT: (-np.inf, np.inf),
+    }[match_class]
+    return bool(low - WRITTEN <= ncc <= high + WRITTEN)
 
 
 def _volumes(scores: Scores) -> Iterator[str]:
@@ -118,9 +159,12 @@ def _shown(value: Any) -> str:
 
 
 def _report(scores: Scores, folder: Path) -> Iterator[str]:
-    """The report of this version says what the tables say, with the decisions beside it or without."""
+    """There is a report; that of this version says what the tables say, with the decisions beside it or without."""
     path = folder / "report.html"
-    if scores.run["version"] != __version__ or not path.exists():
+    if not path.is_file():
+        yield "report.html: is missing; score writes one."
+        return
+    if scores.run["version"] != __version__:
         return
     try:
         recorded = _with_pixels(path.read_text(encoding="utf-8"))
@@ -139,7 +183,7 @@ def _report(scores: Scores, folder: Path) -> Iterator[str]:
     if recorded not in expected:
         yield (
             f"report.html: does not say or show what the tables and pictures do (with the decisions in {FILE}, or "
-            f"without); 'memorization-index report' writes it again."
+            f"without): either they or the report were changed."
         )
 
 

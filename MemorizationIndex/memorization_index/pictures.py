@@ -52,11 +52,16 @@ class Pictures:
     @classmethod
     def load(cls, path: Path) -> Pictures:
         """Read what :meth:`save` wrote."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(path, framework="numpy") as stored:
-            rows = json.loads(stored.metadata()["rows"])
-            return cls(rows, {key: stored.get_tensor(key) for key in stored.keys() if key != "none"})  # noqa: SIM118
+        try:
+            with safe_open(path, framework="numpy") as stored:
+                rows = json.loads((stored.metadata() or {})["rows"])
+                return cls(rows, {key: stored.get_tensor(key) for key in stored.keys() if key != "none"})  # noqa: SIM118
+        except FileNotFoundError as error:  # the library tells the system's words and the path as one text
+            raise ValueError(f"{path.name}: No such file or directory") from error
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise ValueError(f"{path.name} does not hold the pictures that score wrote") from error
 
 
 def worst_first(volumes: dict[str, NDArray[Any]]) -> list[int]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorization_index.cohort import Entry
-from memorization_index.consistency import contradictions
+from memorization_index.consistency import PARTS, contradictions
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import Progress
 from memorization_index.pseudonyms import Key
 from memorization_index.recognition import Given, given
-from memorization_index.record import WRITTEN
+from memorization_index.record import WRITTEN, another_reference, is_without_inputs, strange_matches
 from memorization_index.scores import Columns, Scores
 from memorization_index.scoring import Options, Query, score_queries
 from memorization_index.verdicts import VERIFIED, MatchClass
@@ -45,14 +45,16 @@ _SIDES = (
 class Recheck:
     """What a comparison found: for each thing that does not hold its kind and a sentence, and how much was compared.
 
-    ``unchecked``: slices whose class could not be checked, since the training images are not here, and the first
-    ``reason``. ``whole``: how many volumes the result has.
+    ``unchecked``: slices whose class, match and NCC could not be checked, since the training images are not here, and
+    the first ``reason``; ``unclassed``: those that have no class in the result either. ``whole``: how many volumes the
+    result has.
     """
 
     problems: list[tuple[str, str]] = field(default_factory=list)
     volumes: int = 0
     slices: int = 0
     unchecked: int = 0
+    unclassed: int = 0
     reason: str = ""
     whole: int = 0
     #: Largest absolute difference of each compared number.
@@ -78,23 +80,20 @@ def recheck(
     recognized by their SHA-256, whatever their names, and none that can be examined may be left out of the result.
     ``volume``: compare this one alone. ``result_key``: the key of a result under pseudonyms, where it is not that of
     the reference (``options.key``). Similarity, MI, p, class and verified matches are compared with newly computed
-    ones; everything else must follow from what is recorded. Classes are not checked without the training images.
+    ones; everything else must follow from what is recorded. Without the training images classes and matches are only
+    compared with the recorded NCC and with what the reference has.
 
-    Raises :class:`MemorizationIndexError` where the result was made with another reference, or cannot be read.
+    Raises :class:`MemorizationIndexError` where a key, the images, or the ``volume`` are not those of the result.
     """
     options, progress = options or Options(), progress or Progress()
     key = result_key or options.key
-    scores, found = Scores.read(result), Recheck()
-    if scores.run["reference"]["fingerprint"] != reference.fingerprint:
-        raise MemorizationIndexError(
-            f"{result}: was made with the reference {scores.run['reference']['fingerprint']}, not with this one "
-            f"({reference.fingerprint}); expected the same, so name the other one."
-        )
+    scores, found = _whole_result(result, reference)
+    if scores is None:
+        return found
     names = [str(name) for name in scores.volumes["volume"]]
     if volume is not None and volume not in names:
         raise MemorizationIndexError(f"--volume {volume}: is not in {result}; expected a name of its volumes.csv.")
     found.whole = len(names)
-    found.problems += contradictions(scores, result, reference)
     wanted = names if volume is None else [volume]
     there = given(scores, queries, key, progress)
     if key and scores.run["inputs"]["keyed"] and not there.entries:
@@ -102,6 +101,8 @@ def recheck(
             f"--queries: under the key {key} none of the {len(there.others)} images given is one of the result's; "
             f"expected the key that the result was written with, and the images that were examined."
         )
+    pseudonyms = Key.load(key) if key and scores.run["inputs"]["keyed"] else None
+    found.problems += [("match", said) for said in strange_matches(scores, reference, pseudonyms)]
     entries = {name: there.entries[name] for name in wanted if name in there.entries}
     for name in wanted:
         if name not in entries:
@@ -113,8 +114,8 @@ def recheck(
     if entries:
         quiet = _Quiet(progress)
         again = score_queries(reference, _read(scores, entries, progress), [], options, quiet)
-        if scores.run["inputs"].get("keyed") and key:
-            _give_pseudonyms(again, Key.load(key))
+        if pseudonyms is not None:
+            _give_pseudonyms(again, pseudonyms)
         for name in entries:
             _compare(reference, scores, again, name, found)
         if found.unchecked:
@@ -122,6 +123,22 @@ def recheck(
         elif _is_whole(scores, again):
             _compare_judgments(scores, again, found)
     return found
+
+
+def _whole_result(folder: Path, reference: Reference) -> tuple[Scores | None, Recheck]:
+    """A result whose parts fit each other and this reference, as far as images can be compared with it; else None."""
+    found = Recheck()
+    try:
+        scores = Scores.read(folder)
+    except MemorizationIndexError as error:
+        found.add("file", str(error))
+        return None, found
+    if problem := another_reference(scores, reference):
+        found.add("reference", f"{folder}: {problem}")
+        return None, found
+    found.problems += contradictions(scores, folder, reference)
+    cannot_go_on = any(kind == PARTS for kind, _ in found.problems) or is_without_inputs(scores)
+    return (None if cannot_go_on else scores), found
 
 
 def _compare_files(scores: Scores, there: Given, found: Recheck) -> None:
@@ -234,6 +251,7 @@ def _compare(reference: Reference, scores: Scores, again: Scores, name: str, fou
         volume_p = max(P, calibration["smallest_volume_p"] / 2)
     for column, allowed in (("similarity", SIMILARITY), ("mi", mi), ("p_value", p)):
         _compare_numbers(f"{name}, slices", column, old[column], new[column], allowed, found)
+    found.unclassed += int((old["match_class"] == str(MatchClass.UNVERIFIED)).sum())
     _compare_classes(name, old, new, calibration["thresholds"], found)
     _compare_matches(name, old, new, found)
     old, new = (_rows(s.volumes, name) for s in (scores, again))
@@ -269,7 +287,7 @@ def _compare_classes(name: str, old: Columns, new: Columns, thresholds: dict[str
     for i in np.flatnonzero(old["match_class"] != new["match_class"]):
         both = {old["match_class"][i], new["match_class"][i]}
         if new["match_class"][i] == MatchClass.UNVERIFIED:
-            found.unchecked += 1
+            found.unchecked += 1  # in consistency it was compared with what is recorded
         elif not any(
             both <= sides and abs(float(new[column][i]) - thresholds[threshold]) <= NCC
             for threshold, column, sides in _SIDES

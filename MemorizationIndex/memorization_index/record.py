@@ -16,12 +16,30 @@ from memorization_index.scores import Scores
 from memorization_index.verdicts import FLAG_P, MatchClass, Verdict
 
 if TYPE_CHECKING:
+    from memorization_index.pseudonyms import Key
     from memorization_index.reference import Reference
 
 #: Half of the last decimal that tables have.
 WRITTEN = 5e-7
 #: How far numbers that were computed from unrounded ones may be.
 _ROUNDED = 1e-3
+
+
+def another_reference(scores: Scores, reference: Reference) -> str:
+    """What is wrong where a record does not name this reference, else nothing."""
+    recorded = scores.run.get("reference")
+    named = recorded.get("fingerprint") if isinstance(recorded, dict) else None
+    if named == reference.fingerprint:
+        return ""
+    return (
+        f"was made with the reference {named} by its run.json, not with this one ({reference.fingerprint}); name that "
+        f"one, unless run.json was changed."
+    )
+
+
+def is_without_inputs(scores: Scores) -> bool:
+    """Whether the files that a record counts are not in ``inputs.csv``."""
+    return not scores.inputs and bool(scores.run["inputs"]["files"])
 
 
 def p_is_read(scores: Scores) -> bool:
@@ -80,6 +98,37 @@ def against_reference(scores: Scores, reference: Reference) -> Iterator[str]:
     counts = len(scores.slices["volume"]), len(scores.volumes["volume"])
     yield from _others("smallest.", smallest(calibration, *counts), run["smallest"])
     yield from _generator(scores, reference)
+
+
+def strange_matches(scores: Scores, reference: Reference, key: Key | None) -> Iterator[str]:
+    """Recorded matches that are no slices of the reference, or of another subject there.
+
+    ``key``: of a result under pseudonyms, which are its own unless the reference has some.
+    """
+    subjects, numbers = _training_slices(reference, key)
+    columns = ("volume", "slice", "match_subject", "match_volume", "match_slice")
+    for name, number, subject, volume, matched in zip(*(scores.slices[column] for column in columns), strict=True):
+        where = f"{name}, slice {number}: matches {volume}"
+        if volume not in subjects:
+            yield f"{where}, which the reference does not have."
+        elif subjects[volume] != subject:
+            yield f"{where} of {subject}, which in the reference is of {subjects[volume]}."
+        elif int(matched) not in numbers[volume]:
+            yield f"{where}, slice {matched}, which the reference does not have."
+
+
+def _training_slices(reference: Reference, key: Key | None) -> tuple[dict[str, str], dict[str, set[int]]]:
+    """The subject of each training volume, and the numbers of its slices, by the names that a result has for them."""
+
+    def named(kind: str, name: str) -> str:
+        return name if key is None or "pseudonyms" in reference.manifest else key.pseudonym(kind, name)
+
+    names = [named("volume", volume.name) for volume in reference.volumes]
+    subjects = {n: named("subject", volume.subject) for n, volume in zip(names, reference.volumes, strict=True)}
+    numbers: dict[str, set[int]] = {name: set() for name in names}
+    for place, number in zip(reference.slice_volume.tolist(), reference.slice_number.tolist(), strict=True):
+        numbers[names[place]].add(number)
+    return subjects, numbers
 
 
 def _others(where: str, expected: dict[str, Any], recorded: dict[str, Any]) -> Iterator[str]:

@@ -40,10 +40,12 @@ ALIGNMENT_COLUMNS = (
 )  # fmt: skip
 #: The files that were read; empty where queries were in memory.
 INPUT_COLUMNS = ("volume", "file", "sha256")
+#: The folder of the maps that say where in an image a copy is.
+AGREEMENT = "agreement"
 _DECIMALS = 6
 #: What is smaller is what rounding left of 0.
 _ROUNDING = 1e-12
-_RUN, _AGREEMENT = "run.json", "agreement"
+_RUN = "run.json"
 
 Columns = dict[str, NDArray[Any]]
 
@@ -108,9 +110,9 @@ class Scores:
         _write_table(folder / "slices.csv", SLICE_COLUMNS, self.slices)
         _write_table(folder / "volumes.csv", VOLUME_COLUMNS, self.volumes)
         _write_table(folder / "alignments.csv", ALIGNMENT_COLUMNS, self.alignments)
-        (folder / _AGREEMENT).mkdir()  # also without maps: it takes the place of an older result's
+        (folder / AGREEMENT).mkdir()  # also without maps: it takes the place of an older result's
         for row, volume in self.agreement.items():
-            volume.write(folder / _AGREEMENT / f"{row:04d}.nrrd")
+            volume.write(folder / AGREEMENT / f"{row:04d}.nrrd")
         rows = [(i.volume, i.file, i.sha256) for i in self.inputs]
         write_csv(folder / "inputs.csv", INPUT_COLUMNS, rows)
         text = json.dumps(self.run, indent=2, sort_keys=True, ensure_ascii=False)
@@ -121,8 +123,6 @@ class Scores:
     @classmethod
     def read(cls, folder: str | Path) -> Scores:
         """Read what :meth:`write` wrote."""
-        from safetensors import SafetensorError
-
         folder = Path(folder)
         try:
             finish(folder)
@@ -136,7 +136,7 @@ class Scores:
             found = {"volumes": len(volumes["volume"]), "slices": len(slices["volume"])}
             if any(run["counts"][table] != count for table, count in found.items()):
                 raise ValueError(f"its tables have {found['volumes']} volumes and {found['slices']} slices")
-        except (OSError, ArithmeticError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
+        except (OSError, ArithmeticError, ValueError, LookupError, TypeError, RecursionError) as error:
             reason = repr(str(error)[:200])
             if isinstance(error, OSError) and error.filename:
                 reason = f"{Path(error.filename).name}: {error.strerror}"

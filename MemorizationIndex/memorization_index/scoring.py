@@ -130,6 +130,8 @@ def score_queries(
             raise nothing_scored(skipped)
         links = links_of(reference.manifest, options.training_root, options.key, progress)
         training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress, links)
+        if options.training_root is not None and not training.is_any_there():
+            progress.warning(_another_folder(reference, options.training_root))
         shape = (sum(len(q.similarity) for q in found), INPUT_SIZE, INPUT_SIZE)
         stored = np.memmap(images, np.float16, "r", shape=shape)
         pairs = _verified(reference, found, stored, describer, training, progress)
@@ -205,14 +207,27 @@ def _judged(
     return Scores(slices, volumes, _alignments(slices, pairs), run, pictures, _agreement(found, pairs))
 
 
+def _another_folder(reference: Reference, root: Path) -> str:
+    """What is said of a folder that has no training volume in it."""
+    try:
+        held = f"holds {counted(len(find_volumes([root]).entries), 'image')}, none of them"
+    except MemorizationIndexError:  # which says that there is no image
+        held = "holds no image, and so not"
+    key = "; of a pseudonymized reference its --key is needed too" if "pseudonyms" in reference.manifest else ""
+    return (
+        f"--training-root {root}: {held} a training volume of this reference; expected the folder that holds those "
+        f"now{key}."
+    )
+
+
 def _what_follows(missing: int, reference: Reference) -> str:
     """What it means for the verdicts that so many training volumes could not be had."""
     key = " and the key with --key" if "pseudonyms" in reference.manifest else ""
     return (
         f"{missing} of {counted(len(reference.volumes), 'training volume')} could not be read: slices whose "
-        f"matches are in them have no class. An image of which no slice could be compared is suspicious where its p is "
-        f"at most {VOLUME_P}, and else uncalibrated. To verify, name the folder of the training volumes with "
-        f"--training-root{key}."
+        f"matches are in them have no class. An image of which no slice could be compared is uncalibrated, but where "
+        f"its p is at most {VOLUME_P}: a copy where half of its slices are flagged and follow one training volume in "
+        f"order, else suspicious. To verify, name the folder of the training volumes with --training-root{key}."
     )
 
 

@@ -99,7 +99,11 @@ def check_signature(folder: Path, public_key: Path | None = None) -> tuple[str, 
 
 def _differences(folder: Path, signed: dict[str, str]) -> list[str]:
     now = _sums(folder)
-    problems = [f"{folder / name}: was changed after signing." for name in signed if now.get(name, "") != signed[name]]
+    problems = [
+        f"{folder / name}: {'was changed after signing' if name in now else 'is missing, but was signed'}."
+        for name in signed
+        if now.get(name) != signed[name]
+    ]
     return problems + [f"{folder / name}: was added after signing." for name in now if name not in signed]
 
 
@@ -147,8 +151,8 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
         key = load_pem_private_key(content, None)
     except (ValueError, TypeError) as error:
         raise MemorizationIndexError(
-            f"{path}: is no private key ({error}); expected an unencrypted Ed25519 key in PEM; make one with "
-            f"--make-key."
+            f"{path}: is no private key that can be read; expected an unencrypted Ed25519 key in PEM, as --make-key "
+            f"makes one."
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise MemorizationIndexError(
@@ -166,7 +170,9 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     try:
         key = load_pem_public_key(content)
     except ValueError as error:
-        raise MemorizationIndexError(f"{path}: is no public key ({error}); expected PEM, as 'sign' writes.") from error
+        raise MemorizationIndexError(
+            f"{path}: is no public key; expected the file FILE.pub that 'sign --make-key' wrote beside the private key."
+        ) from error
     if not isinstance(key, Ed25519PublicKey):
         raise MemorizationIndexError(f"{path}: is a key of another kind; expected Ed25519.")
     return key

@@ -51,18 +51,23 @@ _SLICE_MEASURED = {
 }
 
 
-def write_structured_reports(scores: Scores, folder: Path, files: Mapping[str, Entry]) -> tuple[int, int]:
-    """Write one report for each volume; returns how many lie in the study of their image, and in a made-up one.
-
-    ``files``: the files of the volumes, as far as they are at hand. Raises :class:`MemorizationIndexError` where
-    highdicom is not installed.
-    """
+def require_highdicom() -> None:
+    """Raise :class:`MemorizationIndexError` where highdicom, which writes the reports, is not installed."""
     try:
         import highdicom  # noqa: F401
     except ImportError as error:
         raise MemorizationIndexError(
             f"--dicom-sr: needs highdicom; expected it installed, {install('dicom')}."
         ) from error
+
+
+def write_structured_reports(scores: Scores, folder: Path, files: Mapping[str, Entry]) -> tuple[int, int]:
+    """Write one report for each volume; returns how many lie in the study of their image, and in a made-up one.
+
+    ``files``: the files of the volumes, as far as they are at hand. Raises :class:`MemorizationIndexError` where
+    highdicom is not installed.
+    """
+    require_highdicom()
     folder.mkdir(parents=True, exist_ok=True)
     made_up = 0
     for rank, row in enumerate(worst_first(scores.volumes), 1):

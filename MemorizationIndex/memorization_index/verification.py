@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
 #: Slices verified at a time; bounds the training images held in memory (64 KiB each).
 _CHUNK = 1024
+#: So many training volumes that have changed are named.
+_TOLD = 5
 #: From this NCC on a match is certain, whatever other candidates would show (the default copy threshold).
 CERTAIN_NCC = 0.97
+
+
+class _NotThere(MemorizationIndexError):
+    """No file of a training volume is where it is looked for."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class TrainingImages:
         self._volumes, self._plane, self._root, self._progress = volumes, plane, root, progress
         self._links = links  # of a pseudonymized reference, which names no files
         self._missing: set[int] = set()
+        self._told_of_missing, self._told_of_changed = False, 0
 
     @property
     def missing(self) -> frozenset[int]:
@@ -84,6 +91,10 @@ class TrainingImages:
             stored = [below(self._root, f) for f in stored]
         return tuple(stored) if stored and all(f.is_file() for f in stored) else None
 
+    def is_any_there(self) -> bool:
+        """Whether the files of any volume are where they are looked for; reads none."""
+        return any(self.locate(volume) is not None for volume in range(len(self._volumes)))
+
     def load(self, volume: int, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """Images ``(128, 128)`` of the slices with these numbers; empty where the volume is gone or has changed."""
         return self.load_all({volume: numbers})[volume]
@@ -101,15 +112,24 @@ class TrainingImages:
         for volume, found in attempts.items():
             if isinstance(found, MemorizationIndexError):
                 self._missing.add(volume)
-                if len(self._missing) <= 5:
-                    self._progress.warning(str(found))
+                self._tell(found)
         return {v: {} if isinstance(found, MemorizationIndexError) else found for v, found in attempts.items()}
+
+    def _tell(self, error: MemorizationIndexError) -> None:
+        """Tell of the first volume that is not there, as all of them are alike, and of a few that have changed."""
+        if isinstance(error, _NotThere):
+            if not self._told_of_missing:
+                self._progress.warning(str(error))
+            self._told_of_missing = True
+        elif self._told_of_changed < _TOLD:
+            self._progress.warning(str(error))
+            self._told_of_changed += 1
 
     def _load(self, volume: int, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         entry = self._volumes[volume]
         files = self.locate(volume)
         if files is None:
-            raise MemorizationIndexError(
+            raise _NotThere(
                 f"{entry.files[0] if entry.files else 'Pseudonymized reference'}: the training volume {entry.name} is "
                 f"not there, so its matches cannot be verified; name the folder that now holds the training volumes "
                 f"with --training-root{'' if entry.files else ' and the key with --key'}."

@@ -1,10 +1,11 @@
 """Each augmentation is measured: it does what its name says, by the amount its name says."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
-from memorization_index.augmentations import AUGMENTATIONS, PUBLISHED, augment_volume
+from memorization_index.augmentations import AUGMENTATIONS, PUBLISHED, WORDS, augment_volume
 from memorization_index.errors import MemorizationIndexError
 from PIL import Image
 from scipy import ndimage
@@ -369,3 +370,12 @@ def test_combination_noise(name):
     window = apply(name, flat)[40:70, 60:140]
     grain = window - ndimage.gaussian_filter(window, 6)
     assert grain.std() == pytest.approx(0.02, rel=0.15)
+
+
+def test_every_augmentation_has_words_and_is_explained():
+    assert list(WORDS) == list(AUGMENTATIONS)
+    assert len(set(WORDS.values())) == len(WORDS)
+    method = (Path(__file__).parents[2] / "docs" / "method.md").read_text(encoding="utf-8")
+    table = method[method.index("## The alterations") : method.index("## What was measured")]
+    for name in AUGMENTATIONS:
+        assert f"`{name}`" in table

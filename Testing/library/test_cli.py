@@ -274,7 +274,11 @@ def test_a_gate_does_not_pass_what_it_cannot_tell(tiny, tmp_path: Path, command,
     assert "Whether 3 examined images copied the training set of 3 subjects could not be judged" in report
     assert "No evidence of copying" not in report
     assert main([*map(str, score), "--fail-on", "copy"]) == 5
-    assert "--fail-on copy: cannot be told of 3 volumes (" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "--fail-on copy: cannot be told of 3 volumes (" in printed.out
+    assert (
+        "a copy where half of its slices are flagged and follow one training volume in order, else susp" in printed.err
+    )
     assert command(*score, "--fail-on", "copy", "--training-root", tmp_path / "away").code == 3
 
     phantoms.write(tmp_path / "new" / "new.nii.gz", phantoms.anatomy(55)[4:7])
@@ -458,7 +462,7 @@ def test_verify_says_what_it_checked(tiny, capsys) -> None:
 
     assert main(["verify", str(tiny.reference)]) == 0
     printed = capsys.readouterr().out
-    assert f"{tiny.reference}: 7 files are as they were built" in printed
+    assert f"{tiny.reference}: 7 files agree with the manifest" in printed
     assert Reference.open(tiny.reference).fingerprint in printed
 
 

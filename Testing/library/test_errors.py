@@ -421,7 +421,7 @@ def test_training_volumes_were_moved(movable: Path, command) -> None:
     assert run["verdicts"] == {"copy": 0, "suspicious": 0, "no evidence": 0, "uncalibrated": 1}
     last = result.of("warning")[-1]["message"]
     assert last.startswith(f"{run['counts']['training_volumes_missing']} of 2 training volumes could not be read")
-    assert "else uncalibrated" in last
+    assert "no slice could be compared is uncalibrated, but where its p" in last
     result = command(*arguments, "--training-root", movable / "new")
     assert ["holds a result already" in e["message"] for e in result.of("warning")] == [True]
     assert classes(movable / "out") == {"exact"}

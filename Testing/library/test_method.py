@@ -437,6 +437,10 @@ def test_verdicts_follow_classes_and_the_volume_p():
     assert verdict([novel], 0.04, True) == Verdict.SUSPICIOUS
     assert verdict([novel, novel], 0.04, True, traced=0.5) == Verdict.COPY
     assert verdict([novel, novel], 0.04, True, traced=0.4) == Verdict.SUSPICIOUS
+    unknown = MatchClass.UNVERIFIED  # no training image is there
+    assert verdict([unknown, unknown], 0.04, True, traced=0.5) == Verdict.COPY
+    assert verdict([unknown, unknown], 0.04, True, traced=0.4) == Verdict.SUSPICIOUS
+    assert verdict([unknown, unknown], 0.4, True, traced=1.0) == Verdict.UNCALIBRATED
     assert verdict([novel, novel], 0.4, True, traced=1.0) == Verdict.NO_EVIDENCE
     assert verdict([novel, MatchClass.SAME_ANATOMY], 0.04, True, traced=1.0) == Verdict.SUSPICIOUS
     assert verdict([novel], 0.4, True) == Verdict.NO_EVIDENCE

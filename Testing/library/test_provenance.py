@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from memorization_index import MemorizationIndexError, Reference
 from memorization_index.cli import main
 from memorization_index.gate import Gate
-from memorization_index.scores import Scores
+from memorization_index.scores import ALIGNMENT_COLUMNS, INPUT_COLUMNS, SLICE_COLUMNS, VOLUME_COLUMNS, Scores
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
 
@@ -85,6 +86,31 @@ def test_schema_refuses_what_is_wrong(result: Path, where: tuple[str, ...], valu
 def test_every_key_of_a_run_is_described(result: Path) -> None:
     schema = json.loads((PACKAGE / "run.schema.json").read_text(encoding="utf-8"))
     assert set(run_of(result)) <= set(schema["properties"])
+
+
+def test_every_number_of_a_run_is_explained(result: Path) -> None:
+    schema = json.loads((PACKAGE / "run.schema.json").read_text(encoding="utf-8"))
+    run, described = run_of(result), schema["properties"]
+    card = described["power"]["anyOf"][1]["properties"]["augmentations"]["items"]["properties"]
+    compared = ("slices", "volumes", "limit", "shift", "spread", "ks", "ks_p", "p_calibrated")
+    for found, known in (
+        (run["calibration"], described["calibration"]["properties"]),
+        (run["calibration"]["thresholds"], described["calibration"]["properties"]["thresholds"]["properties"]),
+        (compared, described["generator"]["properties"]),
+        (run["copied_fraction"], described["copied_fraction"]["properties"]),
+        (run["power"]["augmentations"][0], card),
+    ):
+        for key in found:
+            assert known[key].get("description"), key
+
+
+def test_every_column_is_explained() -> None:
+    said = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    said = said[said.index("### The columns") : said.index("## The report")]
+    tables = re.split(r"\n\n(?=[|`])", said)[1:]
+    columns = (SLICE_COLUMNS, VOLUME_COLUMNS, ALIGNMENT_COLUMNS, INPUT_COLUMNS)
+    for table, names in zip(tables, columns, strict=True):
+        assert [name for name in names if f"`{name}`" not in table] == []
 
 
 def test_says_what_it_was_made_from(result: Path, reference: Path, queries: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import phantoms
 import pytest
 from memorization_index.cli import main
@@ -169,7 +170,12 @@ def test_another_person_named_throughout_is_noticed(reference, queries: Path, re
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
-        ("report.html", "1 of 3 examined images shows", "0 of 3 examined images show", "report.html: does not say"),
+        (
+            "report.html",
+            "1 of 3 examined images shows",
+            "0 of 3 examined images show",
+            "they or the report were changed",
+        ),
         ("report.html", "data:image/png;base64,iVBORw0KGgo", "data:image/png;base64,iVBORw0KGgp", "report.html: does"),
         ("run.json", '"copy": 1', '"copy": 0', "run.json: counts other verdicts"),
         ("run.json", '"flagged": 6', '"flagged": 0', "run.json: counts 0 flagged slices, slices.csv has 6"),
@@ -239,14 +245,18 @@ def test_without_training_images_the_rest_holds(reference, queries, result, else
     arguments = ("verify", reference, "--result", result, "--queries", queries, "--training-root", elsewhere)
     code, out, err = verify(capsys, *arguments[1:])
     assert code == HOLDS
-    assert out.endswith("what could be checked holds; 15 classes were not checked.\n")
-    assert "classes of 15 slices were not checked: the training images of the reference are not here" in err
+    assert out.endswith("what could be checked holds; classes, matches and NCC of 15 slices were not checked.\n")
+    assert (
+        "classes, matches and NCC of 15 slices were not checked: the training images of the reference are not all in"
+        in err
+    )
     assert "verifying" not in err
     assert err.count("note: ") == 2, "the first reason, and what follows"
-    assert "the training volume sub-" in err
+    assert f"--training-root {elsewhere}: holds no image, and so not a training volume of this reference" in err
+    assert "give --training-root" not in err
     code, out, _ = verify(capsys, *arguments[1:], "--volume", COPY)
     assert code == HOLDS
-    assert "what could be checked of volume copy.nii.gz holds; 6 classes were not checked (1 of 3" in out
+    assert "of volume copy.nii.gz holds; classes, matches and NCC of 6 slices were not checked (1 of 3" in out
     told = command(*arguments)
     assert told.code == HOLDS
     (done,) = told.of("done")
@@ -269,6 +279,84 @@ def test_without_training_images_a_forged_result_does_not_hold(
     assert code == DIFFERS
     assert said in err
     assert "not hold" in out
+
+
+@pytest.mark.parametrize(
+    ("put_in", "said"),
+    [
+        ({"match_class": "novel"}, "slice 0: has class 'novel', against its NCC (1), part (1) and the thresholds"),
+        ({"match_class": "altered copy"}, "slice 0: has class 'altered copy', against its NCC"),
+        ({"match_class": "copy", "ncc": "0.5", "part": "0.5"}, "slice 0: has class 'copy', against its NCC (0.5)"),
+        ({"match_class": ""}, "slice 0: has no class, against its NCC"),
+        ({"match_class": "novel", "ncc": "", "part": ""}, "slice 0: has class 'novel', against its NCC (nan)"),
+    ],
+)
+def test_without_training_images_a_class_must_fit_its_agreement(
+    reference, queries: Path, result: Path, elsewhere: Path, tmp_path: Path, capsys, put_in: dict[str, str], said: str
+) -> None:
+    def put_all(rows: list[dict[str, str]]) -> None:
+        next(row for row in rows if row["volume"] == COPY).update(put_in)
+
+    other = changed(result, tmp_path / "changed", "slices.csv", put_all)
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries, "--training-root", elsewhere)
+    assert code == DIFFERS
+    assert f"{COPY}, {said}" in err
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("match_volume", "another", "matches another, which the reference does not have"),
+        ("match_subject", "sub-00", "sub-02_T1w.nii.gz of sub-00, which in the reference is of sub-02"),
+        ("match_slice", "77", "sub-02_T1w.nii.gz, slice 77, which the reference does not have"),
+    ],
+)
+def test_without_training_images_a_match_must_be_one_of_the_reference(
+    reference, queries: Path, result: Path, elsewhere: Path, tmp_path: Path, capsys, column: str, value: str, said: str
+) -> None:
+    def rename(rows: list[dict[str, str]]) -> None:
+        for row in rows:
+            if row["volume"] == COPY and column in row:
+                row[column] = value
+
+    other = changed(result, tmp_path / "one", "slices.csv", rename)
+    other = changed(other, tmp_path / "two", "volumes.csv", rename)
+    assert main(["report", str(other)]) == 0
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries, "--training-root", elsewhere)
+    assert code == DIFFERS
+    assert said in err
+
+
+def test_pseudonyms_are_matches_of_the_reference_too(reference, queries, elsewhere, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "result"
+    assert main(["score", str(reference), str(queries), "--out", str(out), "--pseudonymize"]) == 0
+    arguments = ("--queries", queries, "--training-root", elsewhere, "--key", tmp_path / "result.key")
+    assert verify(capsys, reference, "--result", out, *arguments)[0] == HOLDS
+    other = changed(out, tmp_path / "changed", "slices.csv", lambda rows: rows[0].update(match_subject="another"))
+    code, _, err = verify(capsys, reference, "--result", other, *arguments)
+    assert code == DIFFERS
+    assert "of another, which in the reference is of" in err
+
+
+def test_folder_without_training_images_is_named(reference, queries: Path, result: Path, capsys) -> None:
+    arguments = (reference, "--result", result, "--queries", queries, "--training-root", queries)
+    code, _, err = verify(capsys, *arguments)
+    assert code == HOLDS
+    assert f"--training-root {queries}: holds 3 images, none of them a training volume of this reference" in err
+
+
+def test_result_that_was_scored_without_training_images_says_so(
+    reference, queries: Path, elsewhere: Path, tmp_path: Path, capsys
+) -> None:
+    arguments = ("--training-root", str(elsewhere))
+    capsys.readouterr()
+    assert main(["score", str(reference), str(queries), "--out", str(tmp_path / "result"), *arguments]) == 0
+    assert capsys.readouterr().err.count("is not there, so its matches cannot be verified") == 1
+    code, out, err = verify(capsys, reference, "--result", tmp_path / "result", "--queries", queries, *arguments)
+    assert code == HOLDS, err
+    assert out.endswith(
+        "the result holds; without a class in the result: 15 slices, not compared with training scans.\n"
+    )
 
 
 def test_images_that_the_result_leaves_out_are_noticed(reference, queries: Path, tmp_path: Path, capsys) -> None:
@@ -371,10 +459,86 @@ def verified_after(edit: Callable[[dict], None], reference, queries, result, tmp
     return code, err
 
 
-def test_another_reference_is_refused(tiny, queries: Path, result: Path, capsys) -> None:
+def test_result_of_another_reference_does_not_hold(tiny, queries: Path, result: Path, capsys) -> None:
     code, _, err = verify(capsys, tiny.reference, "--result", result, "--queries", queries)
-    assert code == WRONG_USE
+    assert code == DIFFERS
     assert "was made with the reference" in err
+
+
+@pytest.mark.parametrize("name", ["run.json", "slices.csv", "alignments.csv", "inputs.csv", "pictures.safetensors"])
+def test_result_without_one_of_its_files_does_not_hold(
+    reference, queries: Path, result: Path, tmp_path: Path, capsys, name: str
+) -> None:
+    other = Path(shutil.copytree(result, tmp_path / "changed"))
+    (other / name).unlink()
+    code, out, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    assert code == DIFFERS
+    assert "is not a complete result (" in err
+    assert f"{name}: No such file or directory" in err
+    assert "1 does not hold" in out
+
+
+def test_result_without_report_and_maps_does_not_hold(reference, queries: Path, result, tmp_path, capsys) -> None:
+    other = Path(shutil.copytree(result, tmp_path / "changed"))
+    (other / "report.html").unlink()
+    shutil.rmtree(other / "agreement")
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    assert code == DIFFERS
+    assert "report.html: is missing" in err
+    assert "agreement/: is missing, though slices are copies" in err
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("slices.csv", "its tables have 3 volumes and 14 slices"),
+        ("volumes.csv", "its tables have 2 volumes and 15 slices"),
+        ("inputs.csv", "run.json: its inputs are not those of inputs.csv"),
+    ],
+)
+def test_result_without_one_of_its_rows_does_not_hold(
+    reference, queries: Path, result: Path, tmp_path: Path, capsys, table: str, said: str
+) -> None:
+    other = changed(result, tmp_path / "changed", table, lambda rows: rows.pop())
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    assert code == DIFFERS
+    assert said in err
+
+
+def test_result_without_any_inputs_does_not_hold(reference, queries: Path, result: Path, tmp_path, capsys) -> None:
+    other = Path(shutil.copytree(result, tmp_path / "changed"))
+    (other / "inputs.csv").write_text("volume,file,sha256\n", encoding="utf-8")
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    assert code == DIFFERS
+    assert "its inputs are not those of inputs.csv" in err
+
+
+@pytest.mark.parametrize("content", [b"no pictures", b""])
+def test_damaged_pictures_are_named(reference, queries: Path, result, tmp_path: Path, capsys, content: bytes) -> None:
+    other = Path(shutil.copytree(result, tmp_path / "changed"))
+    (other / "pictures.safetensors").write_bytes(content)
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    assert code == DIFFERS
+    assert "pictures.safetensors does not hold the pictures that score wrote" in err
+
+
+def test_pictures_of_another_program_are_named(reference, queries: Path, result, tmp_path: Path, capsys) -> None:
+    from safetensors.numpy import save_file
+
+    other = Path(shutil.copytree(result, tmp_path / "changed"))
+    save_file({"none": np.zeros(1, np.uint8)}, other / "pictures.safetensors")
+    code, _, err = verify(capsys, reference, "--result", other, "--queries", queries)
+    assert code == DIFFERS
+    assert "pictures.safetensors does not hold the pictures that score wrote" in err
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_what_is_no_result_is_told_first(reference: Path, queries: Path, tmp_path: Path, capsys, made: bool) -> None:
+    if made:
+        (tmp_path / "other").mkdir()
+    code, out, err = verify(capsys, reference, "--result", tmp_path / "other", "--queries", queries)
+    assert (code, out) == (WRONG_USE, "")
+    assert f"--result {tmp_path / 'other'}: is no result; expected the folder that" in err
 
 
 def test_uncalibrated_results_hold_too(tiny, tmp_path: Path, capsys) -> None:

@@ -20,7 +20,7 @@ import phantoms
 import pytest
 from memorization_index import MemorizationIndexError
 from memorization_index.cli import main
-from memorization_index.report import report
+from memorization_index.report import report, verdict_sentence
 from memorization_index.report.decisions import of_volume, read_decisions
 from memorization_index.report.matches import difference
 from memorization_index.report.method import power
@@ -144,6 +144,16 @@ def test_every_flagged_volume_has_pictures_and_charts(result: SimpleNamespace) -
             assert len(marks(trajectory[0])) == named.sum()
 
 
+def test_most_slices_are_only_said_to_match_where_more_than_half_do(result: SimpleNamespace) -> None:
+    row = list(result.scores.volumes["volume"]).index("mirrored.nii.gz")
+    assert "most slices are closest to sub-03: " in sections(result.source)[f"image-{row}"]
+    slices = {column: values.copy() for column, values in result.scores.slices.items()}
+    slices["match_subject"][np.flatnonzero(slices["volume"] == "mirrored.nii.gz")[:3]] = "sub-00"
+    said = sections(report(replace(result.scores, slices=slices)))[f"image-{row}"]
+    assert "matched to sub-03, which 3 of 6 slices name: " in said
+    assert "most slices" not in said
+
+
 def test_score_chart_shows_mi_and_the_null_s_band(result: SimpleNamespace) -> None:
     volumes = result.scores.volumes
     row = list(volumes["volume"]).index("mirrored.nii.gz")
@@ -209,14 +219,20 @@ def test_power_card_and_controls_are_shown_where_they_were_measured(result: Simp
     scores = Scores.read(result.folder)
     scores.run |= {"power": None, "controls": None}
     assert "Not measured for this reference" in report(scores)
-    assert "No control scans were given" in report(scores)
-    row = {"augmentation": "rotation_5", "copies": 50, "found": 49, "named": 48, "controls": 40, "flagged": 1}
-    scores.run["power"] = {"card": "cheap", "augmentations": [row]}
+    assert "No control scans (real, never trained on) were given when the reference was built" in report(scores)
+    assert "--" not in Page(report(scores)).text, "no option of the command line"
+    other = {"augmentation": "of another version", "copies": 1, "found": 1, "named": 1, "controls": 1, "flagged": 0}
+    row = {"augmentation": "crop_10", "copies": 50, "found": 49, "named": 48, "controls": 40, "flagged": 1}
+    scores.run["power"] = {"card": "cheap", "augmentations": [row, other]}
     scores.run["controls"] = {
         "volumes": 4, "slices": 24, "at_1_percent": 0.0125, "at_5_percent": 0.05, "verdict_copy": 0,
         "at_5_percent_interval": [0.01, 0.09],
     }  # fmt: skip
     text = Page(report(scores)).text
+    assert "cropped by 10 %" in text
+    assert "crop_10" not in text
+    assert "of another version" in text
+    assert "Right person named: of these, matched to the person whose slice was copied" in text
     assert "49 of 50 (98 %)" in text
     assert "48 of 50" in text
     assert "1 of 40 (2 %)" in text
@@ -240,6 +256,17 @@ def test_says_where_p_is_not_calibrated(result: SimpleNamespace) -> None:
     ]:
         scores.run["generator"] = {**found, "p_calibrated": calibrated, "ks_p": ks}
         assert said in " ".join(Page(report(scores)).text.split())
+
+
+def test_method_has_the_rules_of_the_documentation(result: SimpleNamespace, page: Page) -> None:
+    assert "following one training volume in order (at least three, none same anatomy)" in page.text
+    assert "q (in slices.csv and volumes.csv)" in page.text
+    assert "on a scale on which all channels have the same null" in page.text
+
+
+def test_headline_does_not_speak_of_verified_matches_that_there_are_not(result: SimpleNamespace) -> None:
+    run = {**result.scores.run, "verdicts": {"copy": 2, "suspicious": 0, "no evidence": 0, "uncalibrated": 3}}
+    assert "3 could not be judged, and no copy was verified there (too few" in verdict_sentence(run)
 
 
 def test_says_how_much_of_a_set_is_copied(result: SimpleNamespace) -> None:
@@ -337,6 +364,7 @@ def test_decisions_are_shown_with_their_volumes(result: SimpleNamespace, tmp_pat
     elsewhere = write_decisions(tmp_path / "mine.csv", ("new-51.nii.gz", "", "unsure", "", "", ""))
     assert main(["report", str(tmp_path / "result"), "--decisions", str(elsewhere)]) == 0
     assert "1 of 5 images (1 unsure)" in (tmp_path / "result" / "report.html").read_text(encoding="utf-8")
+    assert "decisions.csv: had other decisions; those of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -348,6 +376,30 @@ def test_other_tables_are_refused(content: bytes, said: str, tmp_path: Path) -> 
     with pytest.raises(MemorizationIndexError, match=said):
         read_decisions(tmp_path / "decisions.csv")
     assert read_decisions(tmp_path / "none.csv") == []
+
+
+def test_given_decisions_are_kept_where_verify_finds_them(tiny, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "result"
+    assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(out)]) == 0
+    given = write_decisions(tmp_path / "mine.csv", ("sub-00.nii.gz", "", "copy", "", "", "R. D."))
+    capsys.readouterr()
+    assert main(["report", str(out), "--decisions", str(given)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(out / "report.html"), str(out / "decisions.csv")]
+    assert (out / "decisions.csv").read_bytes() == given.read_bytes()
+    assert "Read by people: 1 of 3" in " ".join(Page((out / "report.html").read_text(encoding="utf-8")).text.split())
+    verify = ["verify", str(tiny.reference), "--result", str(out), "--queries", str(tiny.training)]
+    assert main(verify) == 0
+
+
+def test_structured_reports_that_cannot_be_written_leave_the_report(tiny, tmp_path: Path, capsys) -> None:
+    """Without the key of a result under pseudonyms (or without highdicom)."""
+    out = tmp_path / "result"
+    assert main(["score", str(tiny.reference), str(tiny.training), "--out", str(out), "--pseudonymize"]) == 0
+    (out / "report.html").write_text("as it was", encoding="utf-8")
+    arguments = ["--dicom-sr", str(tmp_path / "reports"), "--queries", str(tiny.training)]
+    assert main(["report", str(out), *arguments]) == 2
+    assert "expected" in capsys.readouterr().err
+    assert (out / "report.html").read_text(encoding="utf-8") == "as it was"
 
 
 def test_decisions_that_are_not_there_are_refused(result: SimpleNamespace, tmp_path: Path, capsys) -> None:

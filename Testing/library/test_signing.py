@@ -78,7 +78,8 @@ def test_another_key_is_not_taken_for_it(signed: SimpleNamespace, tmp_path: Path
 def test_unsigned_is_said_where_a_key_is_expected(signed: SimpleNamespace, tiny, capsys) -> None:
     code, out, _ = verify(capsys, tiny.reference)
     assert code == HOLDS
-    assert "is not signed" in out
+    assert "as they were" not in out
+    assert "is not signed: whoever can write to it can also rewrite the checksums in it" in out
     code, _, err = verify(capsys, tiny.reference, "--public-key", signed.public)
     assert code == DIFFERS
     assert "is not signed" in err
@@ -131,11 +132,41 @@ def test_result_is_signed_with_all_its_files(signed: SimpleNamespace, tiny, tmp_
         code, _, err = verify(capsys, *arguments)
         assert code == DIFFERS
         assert f"{path}: was changed after signing" in err
+        path.unlink()
+        code, _, err = verify(capsys, *arguments)
+        assert code == DIFFERS
+        assert f"{path}: is missing, but was signed" in err
         path.write_bytes(content)
     (result / "decisions.csv").write_text("volume,slice,decision\n")
     code, _, err = verify(capsys, *arguments)
     assert code == DIFFERS
     assert "decisions.csv: was added after signing" in err
+
+
+def test_result_may_be_signed_with_another_key_or_not_at_all(
+    signed: SimpleNamespace, tiny, tmp_path: Path, capsys
+) -> None:
+    """The reference is its owner's; the result is of whoever scored."""
+    result, scorer = tmp_path / "result", tmp_path / "keys" / "scorer"
+    assert main(["score", str(signed.folder), str(tiny.training), "--out", str(result)]) == 0
+    queries = (signed.folder, "--result", result, "--queries", tiny.training)
+    code, out, err = verify(capsys, *queries, "--public-key", signed.public)
+    assert code == DIFFERS
+    assert f"{result}: is not signed." in err
+    assert f"{result}: was not scored again" in err
+    assert "--result-public-key; where nobody did, leave --public-key out" in err
+    assert "scored again;" not in out
+
+    assert main(["sign", str(result), "--signing-key", str(scorer), "--make-key"]) == 0
+    assert verify(capsys, *queries, "--public-key", signed.public)[0] == DIFFERS
+    both = ("--public-key", signed.public, "--result-public-key")
+    code, out, err = verify(capsys, *queries, *both, scorer.with_name("scorer.pub"))
+    assert code == HOLDS, err
+    assert out.count("the one you gave") == 2
+    code, _, err = verify(capsys, *queries, *both, signed.public)
+    assert code == DIFFERS
+    assert "was not signed with the key" in err
+    assert "--result-public-key" not in err
 
 
 def test_keys_that_cannot_be_used_are_refused(signed: SimpleNamespace, tmp_path: Path, capsys) -> None:
@@ -173,6 +204,15 @@ def test_signing_says_where_the_keys_are(signed: SimpleNamespace, capsys) -> Non
     assert [line.rpartition(": ")[2] for line in lines] == [
         str(p) for p in (signed.signature, signed.key, signed.public)
     ]
+
+
+def test_another_file_as_public_key_is_said_in_plain_words(signed: SimpleNamespace, tiny, capsys) -> None:
+    image = next(tiny.training.glob("*.nii.gz"))
+    code, _, err = verify(capsys, signed.folder, "--public-key", image)
+    assert code == WRONG_USE
+    assert err.endswith(
+        f"{image}: is no public key; expected the file FILE.pub that 'sign --make-key' wrote beside the private key.\n"
+    )
 
 
 def test_missing_public_key_is_said(signed: SimpleNamespace, tmp_path: Path, capsys) -> None:

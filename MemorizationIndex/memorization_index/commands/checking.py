@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorization_index.commands.options import DIFFERS, DONE, WRONG_USE
+from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import JsonProgress, Progress
 from memorization_index.words import counted
 
 if TYPE_CHECKING:
     from memorization_index.recheck import Recheck
 
+#: What cannot be had again without the training images.
+_NOT_HAD = "classes, matches and NCC"
+#: Of these a result has one at least; a folder without any is none.
+_PARTS = ("run.json", "slices.csv", "volumes.csv")
 #: So many things of a kind that do not hold are told; --json tells all.
 _TOLD = 20
 
@@ -30,6 +35,12 @@ def add_verify(commands: Any) -> None:
     verify.add_argument("--volume", metavar="V", help="compare this image of the result alone")
     verify.add_argument("--queries", metavar="PATH", nargs="+", default=[], help="where the result's images are now")
     verify.add_argument("--public-key", metavar="FILE", type=Path, help="insist on signatures with this key")
+    verify.add_argument(
+        "--result-public-key",
+        metavar="FILE",
+        type=Path,
+        help="insist on a result that is signed with this key (default: that of --public-key)",
+    )
     verify.add_argument("--training-root", metavar="DIR", type=Path, help="as in score")
     verify.add_argument("--key", metavar="FILE", type=Path, help="as in score")
     verify.add_argument(
@@ -56,24 +67,42 @@ def add_sign(commands: Any) -> None:
 def _verify(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.bundle import check_files, fingerprint_of, read_manifest
 
+    if options.result is not None and not any((options.result / name).is_file() for name in _PARTS):
+        raise MemorizationIndexError(
+            f"--result {options.result}: is no result; expected the folder that 'memorization-index score' wrote, so "
+            f"check the path."
+        )
     manifest = read_manifest(options.reference)
     if problems := check_files(options.reference, manifest):
         _tell([("file", said) for said in problems], progress)
         return WRONG_USE
     count, fingerprint = len(manifest["files"]), fingerprint_of(manifest)
-    _say(f"{options.reference}: {count} files are as they were built; fingerprint {fingerprint}", progress)
-    folders = [options.reference] if options.result is None else [options.reference, options.result]
-    bad = [folder for folder in folders if _has_bad_signature(folder, options.public_key, progress)]
-    if bad:
+    _say(f"{options.reference}: {count} files agree with the manifest; fingerprint {fingerprint}", progress)
+    if _has_bad_signature(options.reference, options.public_key, progress):
         return DIFFERS
-    return DONE if options.result is None else _recheck(options, progress)
+    if options.result is None:
+        return DONE
+    if _has_bad_signature(options.result, options.result_public_key or options.public_key, progress):
+        progress.warning(_not_scored_again(options))
+        return DIFFERS
+    return _recheck(options, progress)
+
+
+def _not_scored_again(options: argparse.Namespace) -> str:
+    said = f"{options.result}: was not scored again, because of its signature"
+    if options.public_key is None or options.result_public_key is not None:
+        return f"{said}."
+    return (
+        f"{said}; where somebody else signed the result, name that key with --result-public-key; where nobody did, "
+        f"leave --public-key out and check the reference by itself."
+    )
 
 
 def _has_bad_signature(folder: Path, public_key: Path | None, progress: Progress) -> bool:
     from memorization_index.bundle import SIGNATURE
 
     if public_key is None and not (folder / SIGNATURE).exists():
-        _say(f"{folder}: is not signed", progress)
+        _say(f"{folder}: is not signed: whoever can write to it can also rewrite the checksums in it", progress)
         return False
     from memorization_index.signing import check_signature
 
@@ -99,8 +128,8 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
     if found.unchecked:
         progress.warning(found.reason)
         progress.warning(
-            f"classes of {counted(found.unchecked, 'slice')} were not checked: the training images of the reference "
-            f"are not here; give --training-root (and the reference's --key where it is pseudonymized)."
+            f"{_NOT_HAD} of {counted(found.unchecked, 'slice')} were not checked: the training images of the reference "
+            f"are not {_where(options.training_root)} (and the reference's --key where it is pseudonymized)."
         )
     _tell(found.problems, progress)
     if isinstance(progress, JsonProgress):
@@ -112,11 +141,17 @@ def _recheck(options: argparse.Namespace, progress: Progress) -> int:
             volumes=found.volumes,
             slices=found.slices,
             unchecked=found.unchecked,
+            unclassed=found.unclassed,
             largest=found.largest,
         )
     else:
         print(_summary(found, options.result, options.volume))
     return DIFFERS if found.problems else DONE
+
+
+def _where(training_root: Path | None) -> str:
+    """Where training images were looked for in vain, and what is to be given then."""
+    return "here; give --training-root" if training_root is None else f"all in {training_root}; name another folder"
 
 
 def _summary(found: Recheck, result: Path, volume: str | None) -> str:
@@ -133,8 +168,12 @@ def _conclusion(found: Recheck, volume: str | None) -> str:
         return f"by kind: {by_kind}; {count} {'does' if count == 1 else 'do'} not hold"
     what = "the result holds" if volume is None else f"volume {volume} holds"
     if found.unchecked:
-        classes = "1 class was" if found.unchecked == 1 else f"{found.unchecked} classes were"
-        what = f"what could be checked{'' if volume is None else f' of volume {volume}'} holds; {classes} not checked"
+        what = f"what could be checked{'' if volume is None else f' of volume {volume}'} holds; {_NOT_HAD} of "
+        what += f"{counted(found.unchecked, 'slice')} were not checked"
+    if found.unclassed:
+        what += (
+            f"; without a class in the result: {counted(found.unclassed, 'slice')}, not compared with training scans"
+        )
     return what if volume is None else f"{what} (1 of {found.whole}; its verdict is checked only with all)"
 
 

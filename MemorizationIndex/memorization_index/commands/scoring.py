@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,12 @@ from memorization_index.progress import JsonProgress, Progress
 from memorization_index.words import counted
 
 if TYPE_CHECKING:
+    from memorization_index.cohort import Entry
     from memorization_index.gate import Gate
     from memorization_index.pseudonyms import Key
     from memorization_index.reference import Reference
+    from memorization_index.report import Decision
+    from memorization_index.scores import Scores
 
 #: So many volumes that meet a condition are named; --json has all.
 _NAMED = 5
@@ -67,7 +71,10 @@ def add_report(commands: Any) -> None:
     report = commands.add_parser("report", help="write the report of a result again, with the reader's decisions")
     report.add_argument("result", metavar="DIR", type=Path)
     report.add_argument(
-        "--decisions", metavar="FILE", type=Path, help="the reader's decisions (default: decisions.csv in DIR, if any)"
+        "--decisions",
+        metavar="FILE",
+        type=Path,
+        help="the reader's decisions, kept as decisions.csv in DIR (default: those there)",
     )
     report.add_argument("--pdf", action="store_true", help="write report.pdf as well (needs the extra 'pdf')")
     report.add_argument("--dicom-sr", metavar="OUT", type=Path, help="write DICOM Structured Reports (extra 'dicom')")
@@ -176,13 +183,43 @@ def _since(started: float) -> float:
 
 
 def _report(options: argparse.Namespace, progress: Progress) -> int:
-    from memorization_index.report import FILE, read_decisions, write_pdf, write_report
+    from memorization_index.report import FILE, read_decisions
     from memorization_index.scores import Scores
 
     scores = Scores.read(options.result)
     if options.decisions is not None and not options.decisions.is_file():
         raise MemorizationIndexError(f"{options.decisions}: does not exist; expected the reader's decisions as CSV.")
     decisions = read_decisions(options.decisions or options.result / FILE)
+    # What --dicom-sr cannot do is told before anything is written.
+    files = _files_of_studies(options, scores, progress) if options.dicom_sr is not None else {}
+    written = _write_reports(options, scores, decisions)
+    if options.decisions is not None:
+        written += _keep_decisions(options.decisions, options.result / FILE, progress)
+    if isinstance(progress, JsonProgress):
+        progress.event("done", command="report", written=[str(path.absolute()) for path in written])
+    else:
+        print("\n".join(str(path.absolute()) for path in written))
+    if options.dicom_sr is not None:
+        from memorization_index.structured_report import write_structured_reports
+
+        own, made_up = write_structured_reports(scores, options.dicom_sr, files)
+        print(f"{options.dicom_sr.absolute()}: {own} reports in the study of their image, {made_up} in made-up studies")
+    return DONE
+
+
+def _files_of_studies(options: argparse.Namespace, scores: Scores, progress: Progress) -> dict[str, Entry]:
+    """The files of the images, whose studies the Structured Reports belong to."""
+    from memorization_index.recognition import recognized
+    from memorization_index.structured_report import require_highdicom
+
+    require_highdicom()
+    return recognized(scores, options.queries, options.key, progress) if options.queries else {}
+
+
+def _write_reports(options: argparse.Namespace, scores: Scores, decisions: Sequence[Decision]) -> list[Path]:
+    """Write the report, as PDF too where that is asked for; returns the files."""
+    from memorization_index.report import write_pdf, write_report
+
     written = [options.result / "report.html"]
     try:
         write_report(scores, written[0], decisions)
@@ -196,15 +233,15 @@ def _report(options: argparse.Namespace, progress: Progress) -> int:
             f"{options.result}: is not a complete result ({type(error).__name__}: {str(error)[:100]!r}); expected the "
             f"folder that 'memorization-index score' wrote, so score again."
         ) from error
-    if isinstance(progress, JsonProgress):
-        progress.event("done", command="report", written=[str(path.absolute()) for path in written])
-    else:
-        print("\n".join(str(path.absolute()) for path in written))
-    if options.dicom_sr is not None:
-        from memorization_index.recognition import recognized
-        from memorization_index.structured_report import write_structured_reports
+    return written
 
-        files = recognized(scores, options.queries, options.key, progress) if options.queries else {}
-        own, made_up = write_structured_reports(scores, options.dicom_sr, files)
-        print(f"{options.dicom_sr.absolute()}: {own} reports in the study of their image, {made_up} in made-up studies")
-    return DONE
+
+def _keep_decisions(given: Path, place: Path, progress: Progress) -> list[Path]:
+    """Keep the decisions that the report shows beside it, where verify looks for them; returns what was written."""
+    content = given.read_bytes()
+    if place.exists():
+        if place.read_bytes() == content:
+            return []
+        progress.warning(f"{place}: had other decisions; those of {given} take their place.")
+    place.write_bytes(content)
+    return [place]

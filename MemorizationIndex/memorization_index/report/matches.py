@@ -60,12 +60,11 @@ def _section(scores: Scores, row: int, picture: int | None, anchor: str, decisio
     name, match_volume = str(volumes["volume"][row]), str(volumes["match_volume"][row])
     mask = scores.slices["volume"] == name
     own: Columns = {column: values[mask] for column, values in scores.slices.items()}
-    nearest = "is" if len(own["slice"]) == 1 else "most slices are"
     facts = [
         f"{volumes['n_flagged'][row]} of {volumes['n_slices'][row]} slices flagged",
         f"p {number(volumes['p_value'][row], 3)}",
         f"MI {number(volumes['mi'][row], 1)}",
-        f"{nearest} closest to {volumes['match_subject'][row]}: {match_volume}",
+        _matched(own, str(volumes["match_subject"][row]), match_volume),
     ]
     if copied := float(volumes["fraction_copied"][row]) if "fraction_copied" in volumes else 0.0:
         facts.append(f"{100 * copied:.0f} % of its slices are copies")
@@ -79,6 +78,16 @@ def _section(scores: Scores, row: int, picture: int | None, anchor: str, decisio
         f'<div class="charts">{charts}</div>{decisions_table(decisions)}'
         f'<p class="back"><a href="#worklist">back to the worklist</a></p></section>'
     )
+
+
+def _matched(own: Columns, subject: str, match_volume: str) -> str:
+    """Whose training scan a volume is matched to, and how many of its slices name that subject."""
+    count, naming = len(own["slice"]), int((own["match_subject"] == subject).sum())
+    if count == 1:
+        return f"is closest to {subject}: {match_volume}"
+    if 2 * naming > count:
+        return f"most slices are closest to {subject}: {match_volume}"
+    return f"matched to {subject}, which {naming} of {count} slices name: {match_volume}"
 
 
 def _pictures(scores: Scores, picture: int | None) -> str:

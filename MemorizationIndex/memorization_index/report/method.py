@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from memorization_index.augmentations import WORDS
 from memorization_index.report.markup import table, text
 from memorization_index.report.summary import LISTED
 from memorization_index.verdicts import FLAG_P, VOLUME_P
@@ -38,7 +39,8 @@ def method(run: dict[str, Any]) -> str:
         "intensities scaled over what is not background. Empty slices are left out.",
         f"Each slice is described by numbers (encoder {run['encoder']['name']}), whitened on the training set.",
         "It is compared with every training slice under mirrors, quarter turns, rotations and scales; similarity is "
-        "the largest cosine found, from 0 to 1.",
+        "the largest cosine of the strongest channel (kind of description), on a scale on which all channels have the "
+        "same null.",
         "The best candidates are aligned with the slice and compared in fine detail (band-passed normalized "
         "cross-correlation, NCC).",
         f"Class: exact (same pixels), copy (NCC ≥ {thresholds['copy_ncc']:.2f}, {thresholds['copy_source']}), altered "
@@ -51,17 +53,18 @@ def method(run: dict[str, Any]) -> str:
             "MI = (similarity − mean) / deviation of the null where in the body the match lies; ONI = −tanh(MI): −1 "
             "memorized, 0 typical, +1 novel. An image's own MI and p compare its largest MI with the largest over as "
             "many slices of left-out people.",
-            "p: how often a new person's real scan is at least this similar. q: p adjusted for the number of slices or "
-            "images (Benjamini–Hochberg).",
+            "p: how often a new person's real scan is at least this similar. q (in slices.csv and volumes.csv): p "
+            "adjusted for the number of slices or images (Benjamini–Hochberg).",
         ]
     else:
         lines.append("Too few training subjects for a null: MI, ONI, p and q are not given.")
     lines += [
         f"A slice is flagged when its class is exact, copy or altered copy, or its p ≤ {FLAG_P}.",
         f"Verdict: copy — any slice exact or copy, or p ≤ {VOLUME_P} of the image with altered copies or with half of "
-        f"its slices flagged and following one training volume in order; suspicious — p ≤ {VOLUME_P}, altered copies "
-        f"or same anatomy; otherwise no evidence, or uncalibrated where that cannot be said (too few training "
-        f"subjects, a generator that p does not fit, or training images that could not be read).",
+        f"its slices flagged and following one training volume in order (at least three, none same anatomy); "
+        f"suspicious — p ≤ {VOLUME_P}, altered copies or same anatomy; otherwise no evidence, or uncalibrated where "
+        f"that cannot be said (too few training subjects, a generator that p does not fit, or training images that "
+        f"could not be read).",
     ]
     return "<ol>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ol>"
 
@@ -93,7 +96,7 @@ def power(run: dict[str, Any]) -> str:
         return f"<p>Not measured for this reference: how many altered copies it would find is not known.</p>{smallest}"
     cells = [
         [
-            text(row["augmentation"]),
+            text(WORDS.get(row["augmentation"], row["augmentation"])),
             f"{row['found']} of {row['copies']} ({_percent(row['found'], row['copies'])})",
             f"{row['named']} of {row['copies']}",
             f"{row['flagged']} of {row['controls']} ({_percent(row['flagged'], row['controls'])})",
@@ -102,7 +105,9 @@ def power(run: dict[str, Any]) -> str:
     ]
     return (
         "<p>Measured when the reference was built: copies of training slices were altered and scored, and so were "
-        "slices of left-out people, altered in the same way.</p>"
+        "slices of left-out people, altered in the same way. Copies found: flagged. Right person named: of these, "
+        "matched to the person whose slice was copied. Others flagged: slices of left-out people with p ≤ .01, which "
+        "about 1 % have by chance.</p>"
         + table(("Alteration", "Copies found", "Right person named", "Others flagged"), cells, "power card")
         + smallest
     )
@@ -128,8 +133,8 @@ def controls(run: dict[str, Any]) -> str:
     generator = _generator(run.get("generator") or {}) if run["calibration"]["calibrated"] else ""
     if not found:
         return (
-            f"{generator}<p>No control scans were given (build --controls): that the false alarm rate is what p says "
-            "was not checked on scans from outside of the training set.</p>"
+            f"{generator}<p>No control scans (real, never trained on) were given when the reference was built: that "
+            "the false alarm rate is what p says was not checked on scans from outside of the training set.</p>"
         )
     said = (
         f"{found['volumes']} real {plural('image', found['volumes'])} ({found['slices']} slices) that were never "
@@ -184,7 +189,7 @@ def skipped(run: dict[str, Any]) -> str:
     if missing := run["counts"]["training_volumes_missing"]:
         items.append(
             f"{missing} training {plural('image', missing)} were not there or had changed; their matches are not "
-            f"verified (name their folder with --training-root)."
+            f"verified (to have that done, score again where they are)."
         )
     if not items:
         return "<p>Nothing was skipped.</p>"

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 LISTED = 500
 _COLUMNS = (
     '<p class="note">Flagged: slices. p: how often a new person\'s real scan is at least this close to the training '
-    'set. MI and ONI: how far out that is (see <a href="#method">method</a>). Matched: whose training scan it is '
-    "closest to; slices naming it: how many of its slices are closest to that subject.</p>"
+    'set. MI and ONI: how far out that is (see <a href="#method">method</a>). Matched: the training scan '
+    "that most of its flagged slices match (without any: that of its most similar slice); slices naming it: how many "
+    "of all its slices are closest to that subject.</p>"
 )
 
 _UNJUDGED = " (too few training subjects, a generator that p does not fit, or training images that could not be read)."
@@ -50,7 +51,7 @@ def verdict_sentence(run: dict[str, Any]) -> str:
         said = f"Whether {total} examined {plural('image', total)} copied {trained} could not be judged{_UNJUDGED}"
         return f"{said} No copy was verified."
     if verdicts["uncalibrated"]:
-        said += f" {verdicts['uncalibrated']} could not be judged beyond verified matches{_UNJUDGED}"
+        said += f" {verdicts['uncalibrated']} could not be judged, and no copy was verified there{_UNJUDGED}"
     return said
 
 
