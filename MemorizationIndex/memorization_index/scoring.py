@@ -128,7 +128,7 @@ def score_queries(
         found = _retrieve(reference, queries, describer, images, progress)
         if not found:
             raise nothing_scored(skipped)
-        links = links_of(reference.manifest, options.training_root, options.key, progress)
+        links = links_of(reference, options.training_root, options.key, progress)
         training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress, links)
         shape = (sum(len(q.similarity) for q in found), INPUT_SIZE, INPUT_SIZE)
         stored = np.memmap(images, np.float16, "r", shape=shape)

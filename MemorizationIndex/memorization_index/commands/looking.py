@@ -29,10 +29,10 @@ def add_preview(commands: Any) -> None:
 
 def add_locate(commands: Any) -> None:
     """Define ``locate``."""
-    locate = commands.add_parser("locate", help="find the training files of a pseudonymized reference by their voxels")
+    locate = commands.add_parser("locate", help="find the training files of a reference by their voxels")
     locate.add_argument("reference", metavar="REF", type=Path)
-    locate.add_argument("folder", metavar="DIR", type=Path, help="the owner's training files")
-    locate.add_argument("--key", metavar="FILE", type=Path, required=True, help="the key of the reference")
+    locate.add_argument("folder", metavar="DIR", type=Path, help="the folder of the training files")
+    locate.add_argument("--key", metavar="FILE", type=Path, help="the key of a pseudonymized reference")
     add_for_programs(locate)
     locate.set_defaults(run=_locate)
 
