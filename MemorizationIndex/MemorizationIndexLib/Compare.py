@@ -1,5 +1,6 @@
 """A scored volume beside the training volume that it matches."""
 
+import contextlib
 from pathlib import Path
 
 import slicer
@@ -74,6 +75,7 @@ class Compare:
         """Generator: the same in steps, between which the application can live; ends where a node goes meanwhile."""
         self._check(volumeNode)
         match = (sliceRow or self._results.row(self._results.nameOf(volumeNode)))["match_volume"]
+        yield from self._recognizing()
         trainingNode, reason = self._load(match)
         yield
         self._drop()
@@ -116,6 +118,11 @@ class Compare:
             raise MemorizationIndexError(_("{name}: was not scored; score it first.").format(name=volumeNode.GetName()))
         if slicer.app.layoutManager() is None:
             raise MemorizationIndexError(_("There are no slice views without a main window; start Slicer with one."))
+
+    def _recognizing(self):
+        """Generator: find training volumes that the user has loaded meanwhile."""
+        with contextlib.suppress(MemorizationIndexError, OSError):  # without its reference: :meth:`_load` says it
+            yield from self._trainingVolumes().recognizing()
 
     def _load(self, match):
         """The node of the training volume, or None, and the reason why it is not at hand."""

@@ -68,18 +68,16 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         be scored are listed in the volume table, with the reason.
         """
         run, queries, writing = self._begin(volumes, referenceFolder, None, onEvent, onFinished)
-        training = VolumeWriter(run.folder / "training")
+        training, given = TrainingVolumes(referenceFolder), _chosen(trainingFolder)
+        fromScene = VolumeWriter(run.folder / "training")
         try:
-            trainingNodes = TrainingVolumes(referenceFolder).inScene()
+            training.inScene()
         except BaseException:
             self._forget()
             raise
-        given = _chosen(trainingFolder)
-        if trainingNodes and not given:
-            writing = _oneAfterAnother(writing, training.writingNamed(trainingNodes))
 
         def command():
-            root = given.absolute() if given else run.folder / "training" if trainingNodes else None
+            root = given.absolute() if given else fromScene.table if fromScene.written else None
             options = [*(["--training-root", root] if root else []), *_encoder(weights, device)]
             options += ["--key", Path(keyFile).absolute()] if root and _chosen(keyFile) else []
             options += ["--keep-paths"] if _areFiles(volumes) else []  # a chosen row is loaded from its file
@@ -91,9 +89,9 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             parameter = self.getParameterNode()
             parameter.referenceFolder = Path(referenceFolder)
             parameter.trainingFolder, parameter.keyFile = given or Path(), _chosen(keyFile) or Path()
-            self.results.link(trainingNodes)
+            self.results.link(training.inScene())
 
-        run.start(writing, _count(volumes), command, showing)
+        run.start(_thenTraining(writing, training, None if given else fromScene), _count(volumes), command, showing)
 
     def _showing(self, folder, volumes, queries):
         """Generator: results into the scene; decisions stay with volumes that are still the same."""
@@ -319,12 +317,15 @@ def _encoder(weights, device):
     return [*(["--weights", Path(weights).absolute()] if _chosen(weights) else []), "--device", device]
 
 
-def _oneAfterAnother(first, second):
-    """Two generators of how many volumes are written; the second adds none to the user's."""
+def _thenTraining(writing, training, writer):
+    """What is written of the user's volumes, then of training volumes that only the scene has; these do not count."""
     done = 0
-    for done in first:
+    for done in writing:
         yield done
-    for _more in second:
+    for _step in training.recognizing():
+        yield done
+    only = training.withoutFiles()
+    for _more in writer.writingNamed(only) if writer is not None and only else ():
         yield done
 
 

@@ -95,12 +95,9 @@ class Volume:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of shape, spacing (to 1e-4 mm) and decoded voxels: the same scan in any file format or order."""
-        digest = hashlib.sha256()
-        # Rounded between the fractions that fields of view over matrix sizes give (0.46875), where a last bit matters.
-        spacing = [math.floor(s * 1e4 + 0.3125) for s in self.spacing]
-        digest.update(repr((self.voxels.shape, spacing)).encode())
+        digest = begun_fingerprint(self.voxels.shape, self.spacing)
         digest.update(np.ascontiguousarray(self.voxels).data)
-        return digest.hexdigest()
+        return str(digest.hexdigest())
 
     @property
     def acquisition_plane(self) -> str | None:
@@ -110,6 +107,13 @@ class Volume:
         order = sorted(range(3), key=lambda axis: self.spacing[axis])
         thickest, next_one = order[2], order[1]
         return PLANES[thickest] if self.spacing[thickest] > 4 / 3 * self.spacing[next_one] else None
+
+
+def begun_fingerprint(shape: tuple[int, ...], spacing: tuple[float, ...]) -> Any:
+    """The hash of a volume's fingerprint before its voxels were added."""
+    # Rounded between the fractions that fields of view over matrix sizes give (0.46875), where a last bit matters.
+    rounded = [math.floor(s * 1e4 + 0.3125) for s in spacing]
+    return hashlib.sha256(repr((shape, rounded)).encode())
 
 
 @dataclass(frozen=True)
