@@ -87,7 +87,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         def showing():
             yield from self._showing(run.folder / "scores", volumes, queries)
             parameter = self.getParameterNode()
-            parameter.referenceFolder = Path(referenceFolder)
+            parameter.referenceFolder = parameter.resultReference = Path(referenceFolder)
             parameter.trainingFolder, parameter.keyFile = given or Path(), _chosen(keyFile) or Path()
             self.results.link(training.inScene())
 
@@ -117,9 +117,9 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         return node
 
     def trainingVolumes(self, locate=linked_files, load=loadFile):
-        """The training volumes of the chosen reference; for ``locate`` and ``load`` see :class:`TrainingVolumes`."""
+        """The training volumes of the result's reference; for ``locate`` and ``load`` see :class:`TrainingVolumes`."""
         parameter = self.getParameterNode()
-        return TrainingVolumes(parameter.referenceFolder, _chosen(parameter.keyFile), locate, load)
+        return TrainingVolumes(self.results.reference, _chosen(parameter.keyFile), locate, load)
 
     def loadMatch(self, volumeNode, trainingFolder=None, locate=linked_files, load=loadFile):
         """Load the training volume that ``volumeNode`` matches, refer to it, and return its node."""

@@ -97,9 +97,16 @@ class TrainingVolumes:
 
     def _path(self, name, trainingFolder):
         rows = self._rows()
-        if name in rows and not rows[name]["path"]:
+        if name not in rows:
+            raise MemorizationIndexError(
+                _(
+                    "{name}: the reference in {folder} has no such training volume, so it is not the one that the "
+                    "result was made with; press Apply again."
+                ).format(name=name, folder=self.folder)
+            )
+        if not rows[name]["path"]:
             return self._unsealed(name, trainingFolder)
-        stored = Path(rows[name]["path"] if name in rows else name)
+        stored = Path(rows[name]["path"])
         path = below(Path(trainingFolder), stored) if trainingFolder else stored
         if path.is_file():
             return path

@@ -47,6 +47,11 @@ class FilesTest(SceneTestCase):
         self.logic.loadMatch(self.copy)
         self.assertEqual(self.verdict(), "copy", "the reference's other volumes are not in the scene")
 
+    def test_another_reference_that_is_chosen_now(self):
+        self.verdict()
+        self.logic.getParameterNode().referenceFolder = self.folder / "another"
+        self.assertEqual(self.logic.loadMatch(self.copy).GetName(), "head2.nrrd")
+
     def test_one_that_only_the_scene_has(self):
         node = slicer.util.loadVolume(str(self.files[2]))
         self.files[2].unlink()
