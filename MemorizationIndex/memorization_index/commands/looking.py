@@ -64,17 +64,19 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
     from collections import Counter
 
     from memorization_index.cohort import find_volumes
-    from memorization_index.encoding import chosen_plane, leave_out_unreadable
+    from memorization_index.encoding import chosen_plane, leave_out_other_planes, leave_out_unreadable
     from memorization_index.volumes import IMAGE_PLANE
 
     cohort = find_volumes(options.images, options.subjects)
     leave_out_unreadable(cohort)
+    plane = chosen_plane(cohort.entries, options.plane) if cohort.entries else options.plane
+    if plane != IMAGE_PLANE:
+        leave_out_other_planes(cohort, plane)
     subjects = Counter(entry.subject for entry in cohort.entries)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
     if cohort.subjects_note:
         progress.warning(cohort.subjects_note)
-    plane = chosen_plane(cohort.entries, options.plane) if cohort.entries else options.plane
     progress.close()
     if isinstance(progress, JsonProgress):
         counts = {"volumes": len(cohort.entries), "subjects": len(subjects), "skipped": len(cohort.skipped)}
