@@ -1,5 +1,6 @@
 """Scene in, scene out: works from a script, without any widget."""
 
+import shutil
 from pathlib import Path
 
 import slicer
@@ -157,7 +158,12 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         ``subjects``: of nodes, one a node (else the subject hierarchy's patients, else every node its own); of files, a
         table or a pattern, as on the command line.
         """
+        self._check()
+        if not _chosen(referenceFolder):
+            raise MemorizationIndexError(_("Name a new, empty folder under Reference folder."))
         of = None if _areFiles(training) else subjects or [patientOf(node) for node in training]
+        if not _areFiles(training):
+            onFinished = _thenForgetting(referenceFolder, onFinished)
         run, volumes, writing = self._begin(training, referenceFolder, of, onEvent, onFinished)
 
         def command():
@@ -175,19 +181,19 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
 
         run.start(writing, _count(training), command, showing)
 
-    def startPreview(self, path, onEvent=None, onFinished=None):
+    def startPreview(self, path, plane="axial", onEvent=None, onFinished=None):
         """Begin to look through a folder or table; the ``done`` event says what is there, ``skipped`` events what not.
 
         What is in the scene is told at once by :class:`ScenePreview`.
         """
         self._check()
         self._run = Run(onEvent or _ignore, self._ending(onFinished))
-        self._run.start(iter(()), 0, lambda: ["preview", Path(path).absolute()])
+        self._run.start(iter(()), 0, lambda: ["preview", Path(path).absolute(), "--plane", plane])
 
     @staticmethod
-    def previewOf(nodes):
+    def previewOf(nodes, plane="axial"):
         """What would be made of volume nodes."""
-        return ScenePreview(nodes)
+        return ScenePreview(nodes, plane)
 
     @staticmethod
     def chosen(path):
@@ -201,15 +207,17 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             return ""
         if not Path(folder).exists():
             if cls.isPartlyBuilt(folder):
-                return _("A build into this folder was stopped; of the same files it goes on where it was.")
+                return _("A build from files into this folder was stopped; of the same files it goes on where it was.")
             return _("Nothing is there yet: build a reference, or choose another folder.")
         try:
             manifest = read_manifest(Path(folder))
         except MemorizationIndexError as error:
             return inPanelWords(str(error))
-        text = _("{encoder}, {plane}: {subjects} subjects, {volumes} volumes, {slices} slices").format(
-            encoder=manifest["encoder"]["name"], plane=manifest["plane"], **manifest["counts"]
+        text = _("{subjects} subjects, {volumes} volumes, {slices} {plane} slices").format(
+            plane=manifest["plane"], **manifest["counts"]
         )
+        if manifest["encoder"]["name"] != "spectral":
+            text += _("; encoder {name}").format(name=manifest["encoder"]["name"])
         if manifest["counts"]["subjects"] < MINIMUM_SUBJECTS:
             text += _("; too few subjects for p: verdicts rest on verified matches")
         return text
@@ -227,7 +235,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         """Whether a stopped build from files would go on."""
         folder = _chosen(referenceFolder)
         # What is being typed may be "/", which has no name.
-        return folder is not None and bool(folder.name) and folder.with_name(f".{folder.name}.building").is_dir()
+        return folder is not None and bool(folder.name) and _workspace(folder).is_dir()
 
     # --- The run -----------------------------------------------------------------------------------------------------
 
@@ -254,16 +262,24 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             raise MemorizationIndexError(_("No reference is chosen; choose the folder of one, or build one."))
         if _areFiles(volumes) and not _chosen(volumes):
             raise MemorizationIndexError(_("No folder or table is chosen; choose the one that has the volumes."))
-        run = self._run = Run(lambda event: self._handle(event, writer, onEvent), self._ending(onFinished))
+        onEvent, onFinished = onEvent or _ignore, onFinished or _ignore
+
+        def ending(outcome, message):
+            onFinished(outcome, writer.named(message))
+
+        run = self._run = Run(lambda event: self._handle(event, writer, onEvent), self._ending(ending))
         writer = VolumeWriter(run.folder / "volumes")
-        return run, writer, iter(()) if _areFiles(volumes) else writer.writing(volumes, subjects)
+        writing = iter(()) if _areFiles(volumes) else writer.writing(volumes, subjects)
+        for reason in writer.skipped.values():
+            onEvent({"event": "skipped", "path": "", "reason": reason})
+        return run, writer, writing
 
     @staticmethod
     def _handle(event, writer, onEvent):
+        """Hand an event on, in which volumes are called what they are called in the scene."""
         if event["event"] == "skipped":
             writer.skip(Path(event["path"]), event["reason"])
-        if onEvent:
-            onEvent(event)
+        onEvent({**event, **{key: writer.named(event[key]) for key in ("message", "reason") if key in event}})
 
     def _ending(self, onFinished):
         def handle(outcome, message):
@@ -286,8 +302,25 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             raise MemorizationIndexError(message or _("The run was stopped."))
 
 
-def _ignore(_event):
+def _ignore(*_event):
     """Nobody wants to know."""
+
+
+def _thenForgetting(referenceFolder, onFinished):
+    """What is called at the end of a build from the scene: the files of one that was stopped are gone with it."""
+
+    def handle(outcome, message):
+        if outcome != "done":
+            shutil.rmtree(_workspace(Path(referenceFolder)), ignore_errors=True)
+        if onFinished:
+            onFinished(outcome, message)
+
+    return handle
+
+
+def _workspace(folder):
+    """Where a build keeps what is finished."""
+    return folder.with_name(f".{folder.name}.building")
 
 
 def _chosen(folder):

@@ -98,7 +98,7 @@ class ResultsPanel:
     def _onExported(self, folder):
         path = folder.absolute() / "report.html"
         link = f'<a href="{path.as_uri()}">{path.name}</a>'
-        self.run.say(_("Written: {link}").format(link=link), passing=True)
+        self.run.say(_("Written: {link}").format(link=link), passing=True, kind="export")
 
     def _onChosen(self, name):
         self.run.moveOn()

@@ -60,7 +60,15 @@ class VolumeWriter:
     def skip(self, path, reason):
         """Note that the worker left out the file at ``path``; the reason then names the volume instead of the file."""
         name = next((name for name in self.written if fileName(name) == path.name), None)
-        self.skipped[name or str(path)] = reason.replace(str(path), name) if name else reason
+        self.skipped[name or str(path)] = self.named(reason)
+
+    def named(self, text):
+        """A text of the worker's that names volumes instead of the files that were written."""
+        for name in self.written:
+            path = self.folder / fileName(name)
+            for place in (path, path.resolve()):
+                text = text.replace(str(place), name)
+        return text
 
     @staticmethod
     def reasonAgainst(node, name):

@@ -125,9 +125,12 @@ class RunTest(RunPanelTestCase):
         self.assertEqual((self.ui.buildButton.text, self.ui.applyButton.text), ("Stop", "Apply"))
         self.assertFalse(self.ui.applyButton.enabled)
         self.assertIn("is being built", self.ui.applyButton.toolTip)
+        waitUntil(lambda: " of " in self.ui.buildStatusLabel.text)
         self.click(self.ui.buildButton)
         waitUntil(lambda: not self.logic.busy)
         self.assertTrue(self.ui.applyButton.enabled)
+        self.assertEqual(self.ui.buildButton.text, "Build", "of the scene's volumes nothing is left to go on with")
+        self.assertIn("Nothing is there yet", self.ui.referenceInfoLabel.text)
 
     def test_build_then_score(self):
         training = [addVolume(array, f"scan{i}") for i, array in enumerate(TRAINING)]
@@ -136,7 +139,7 @@ class RunTest(RunPanelTestCase):
         self.check(self.ui.trainingSelector, *training)
         self.click(self.ui.buildButton)
         self.logic.wait()
-        self.assertEqual(self.ui.statusLabel.text, "Done.")
+        self.assertEqual(self.ui.buildStatusLabel.text, "Done.")
         self.check(self.ui.volumeSelector, addVolume(TRAINING[1], "copy"))
         self.click(self.ui.applyButton)
         self.logic.wait()
@@ -197,7 +200,8 @@ class SceneTest(RunPanelTestCase):
     def test_everything_chosen_is_saved_with_the_scene(self):
         parameter = self.logic.getParameterNode()
         volumes = {"trainingVolumes": [addVolume(NEW, "trained on")], "volumes": [addVolume(NEW, "chosen")]}
-        names = ("referenceFolder", "trainingFiles", "files", "exportFolder", "trainingFolder", "keyFile", "weights")
+        names = ["referenceFolder", "trainingFiles", "files", "exportFolder", "trainingFolder", "keyFile", "weights"]
+        names.append("resultReference")
         chosen = {
             **{name: Path("/data") / name for name in names},
             "trainingSource": "files", "plane": "sagittal", "source": "hierarchy", "reader": "Dr. M.",

@@ -158,13 +158,13 @@ class ExportTest(PanelTestCase):
     def test_no_folder_and_a_folder_with_other_files(self):
         self.threeVolumes()
         self.click(self.ui.exportButton)
-        self.assertIn("No folder is chosen", self.ui.statusLabel.text)
+        self.assertIn("No folder is chosen", self.ui.exportStatusLabel.text)
         (self.folder / "out").mkdir()
         (self.folder / "out" / "thesis.txt").write_text("years of work")
         self.ui.exportPath.currentPath = str(self.folder / "out")
         self.click(self.ui.exportButton)
         self.logic.wait()
-        self.assertTrue(re.search("holds other files", self.ui.statusLabel.text), self.ui.statusLabel.text)
+        self.assertTrue(re.search("holds other files", self.ui.exportStatusLabel.text), self.ui.exportStatusLabel.text)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ class StoryboardTest(PanelTestCase):
         self.type(self.ui.exportPath, str(self.folder / "out"))
         self.press(self.ui.exportButton)
         waitUntil(lambda: not self.logic.busy, 120)
-        waitUntil(lambda: "report.html" in self.ui.statusLabel.text)
+        waitUntil(lambda: "report.html" in self.ui.exportStatusLabel.text)
         decisions = (self.folder / "out" / "decisions.csv").read_text(encoding="utf-8")
         self.assertIn("synthetic,,copy,the same vessels,", decisions)
         self.assertIn("synthetic", (self.folder / "out" / "report.html").read_text(encoding="utf-8"))
