@@ -98,6 +98,48 @@ class RunTest(RunPanelTestCase):
         self.click(self.ui.loadMatchButton)
         waitUntil(lambda: not self.ui.compareMessageLabel.text)
 
+    def test_a_row_opens_at_one_slice_and_stays_there(self):
+        copy = addVolume(TRAINING[2], "copy")
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, copy, addVolume(NEW, "new"))
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        waitUntil(lambda: self.panel.display.compare.active)
+        best = self.panel.display.compare._comparison._best()
+        other = next(row for row in self.panel.results._rows if row["slice"] != best)
+        self.logic.results.worstSlice = lambda name: other
+        self.addCleanup(self.logic.results.__dict__.pop, "worstSlice")
+        for number in (1, 0):
+            self.ui.worklistTable.selectRow(number)
+            waitUntil(lambda: self.panel.display._steps is None and self.panel.display.compare.active)
+        self.assertEqual(self.panel.results._row["slice"], other["slice"])
+
+    def test_a_comparison_goes_on_without_the_training_volume(self):
+        self.ui.referencePath.currentPath = str(self.reference)
+        copy = addVolume(TRAINING[2], "copy")
+        self.check(self.ui.volumeSelector, copy)
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        waitUntil(lambda: self.panel.display.compare.active)
+        training, moved = sharedReference() / "training", sharedReference() / "moved"
+        training.rename(moved)
+        self.addCleanup(moved.rename, training)
+        slicer.mrmlScene.RemoveNode(copy.GetNodeReference("MemorizationIndexMatch"))
+        self.panel.update()
+        waitUntil(lambda: "neither in the scene" in self.ui.compareMessageLabel.text)
+        self.assertEqual(self.logic.getParameterNode().compare, "side by side")
+
+    def test_an_empty_volume_stays_ticked(self):
+        empty, new = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"), addVolume(NEW, "new")
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, empty, new)
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        slicer.app.processEvents()
+        self.assertEqual(self.ui.statusLabel.text, "Done; 1 volume skipped, see Log.")
+        self.assertIn("empty: has no voxels", self.ui.logText.toPlainText())
+        self.assertEqual(list(self.logic.getParameterNode().volumes), [empty, new])
+
     def test_a_path_is_taken_when_it_is_typed(self):
         """Not at every character: the comparison would begin anew with each."""
         self.ui.referencePath.currentPath = str(self.reference)
@@ -107,7 +149,7 @@ class RunTest(RunPanelTestCase):
         waitUntil(lambda: self.panel.display.compare.active)
         begun = []
         showing = self.panel.display.compare.showing
-        self.panel.display.compare.showing = lambda node: begun.append(node) or showing(node)
+        self.panel.display.compare.showing = lambda node, **options: begun.append(node) or showing(node, **options)
         for end in range(1, 6):
             self.ui.trainingPath.currentPath = "/gone/"[:end]
             slicer.app.processEvents()

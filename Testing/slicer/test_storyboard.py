@@ -109,7 +109,7 @@ class StoryboardTest(PanelTestCase):
         self.assertIn("novel", self.ui.volumeLabel.text)
         self.choose(0)
         waitUntil(lambda: self.manager.layout == LAYOUT and "training2" in self.texts(TRAINING))
-        for said in ("copy", "p 0.0", "MI ", "ONI -1.00", "training2 slice", "r 1.00", "mirrored"):
+        for said in ("copy", "p 0.0", "MI ", "ONI -1.00", "training2 slice", "NCC 1.00", "mirrored"):
             self.assertIn(said, self.texts(QUERY))
         self.assertIn("agreement", self.foreground())
         self.assertIn(f"training2 · slice {self.shown()} · mirrored", self.texts(TRAINING))
