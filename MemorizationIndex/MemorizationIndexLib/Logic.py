@@ -100,7 +100,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         yield from self.results.showing(folder, queries.written, queries.skipped, _areFiles(volumes))
         self.review.keep(before, self.results.identities())
         if not _areFiles(volumes):
-            self.getParameterNode().volumes = _present(queries.written)
+            self.getParameterNode().volumes = _present(volumes)
 
     # --- What a result leads to --------------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             parameter = self.getParameterNode()
             parameter.referenceFolder, parameter.plane = Path(referenceFolder), plane
             if not _areFiles(training):
-                parameter.trainingVolumes = _present(volumes.written)
+                parameter.trainingVolumes = _present(training)
                 TrainingVolumes(referenceFolder).mark(volumes.written)
 
         run.start(writing, _count(training), command, showing)
@@ -205,6 +205,8 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         """A reference in one line; what is wrong with the folder where it is none; empty where none is chosen."""
         if not _chosen(folder):
             return ""
+        if Path(folder).is_file():
+            return _("{path}: is a file; choose the folder that it lies in.").format(path=folder)
         if not Path(folder).exists():
             if cls.isPartlyBuilt(folder):
                 return _("A build from files into this folder was stopped; of the same files it goes on where it was.")
@@ -363,5 +365,6 @@ def _thenTraining(writing, training, writer):
 
 
 def _present(nodes):
-    """The nodes of ``{name: node}`` that are still in the scene."""
-    return [node for node in nodes.values() if slicer.mrmlScene.IsNodePresent(node)]
+    """Those that a selector of volumes offers, and that are still in the scene."""
+    there = [node for node in nodes if slicer.mrmlScene.IsNodePresent(node)]
+    return [node for node in there if node.GetClassName() == "vtkMRMLScalarVolumeNode"]

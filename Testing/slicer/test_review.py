@@ -155,6 +155,17 @@ class ExportTest(PanelTestCase):
         column = {row["slice"]: row["reader_decision"] for row in self.rows("slices.csv") if row["volume"] == "third"}
         self.assertEqual(column, {"1": "", "2": "", "3": "", "4": "unsure"})
 
+    def test_decisions_of_an_earlier_reading_are_not_lost(self):
+        self.threeVolumes()
+        self.click(self.ui.volumeCopyButton)
+        self.export()
+        self.click(self.ui.undoButton)
+        self.ui.exportPath.currentPath = str(self.folder / "out")
+        self.click(self.ui.exportButton)
+        self.logic.wait()
+        self.assertIn("has decisions of an earlier reading", self.ui.exportStatusLabel.text)
+        self.assertEqual(len(self.rows("decisions.csv")), 1)
+
     def test_no_folder_and_a_folder_with_other_files(self):
         self.threeVolumes()
         self.click(self.ui.exportButton)
