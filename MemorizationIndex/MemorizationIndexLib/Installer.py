@@ -20,8 +20,9 @@ _OPTIONAL_FILE = "requirements-optional.txt"
 class Installer:
     """Says what is missing and installs it, after asking.
 
-    ``feature`` is what the packages are for: ``""`` for the module itself, ``"mri-core"`` or ``"hf"``. ``state`` is ``ready``, ``installing``, ``failed`` or ``cancelled``, ``message`` one
-    sentence about it, ``log`` all that pip said in the last installation, to be copied.
+    ``feature`` is what the packages are for: ``""`` for the module itself, ``"mri-core"`` or ``"hf"``. ``state`` is
+    ``ready``, ``installing``, ``failed`` or ``cancelled``, ``message`` one sentence about it, ``log`` all that pip said
+    in the last installation, to be copied.
 
     pip runs as ``slicer.packaging`` runs it (``PythonSlicer -m pip install``, in the environment and with the proxies
     of the application), but in a process of our own: the functions of Slicer 5.10 can neither be followed nor

@@ -33,7 +33,7 @@ class RunPanel:
         self._onChanged()
 
     def say(self, text, passing=False, kind=""):
-        """Show one line, beside the button of a ``kind`` of run; a ``passing`` one until the user does something else."""
+        """Show one line, beside the button of that ``kind`` of run; ``passing``: until the user does something else."""
         place = self._labels.get(kind, self.ui.statusLabel)
         for label in {self.ui.statusLabel, *self._labels.values()}:
             label.text = text if label is place else ""
