@@ -56,7 +56,7 @@ class TrainingVolumes:
 
         Others are not looked at: of a scene with hundreds of volumes every voxel would have to be read.
         """
-        known = {row["fingerprint"]: row["volume"] for row in self._rows().values()}
+        known = {row.get("fingerprint"): row["volume"] for row in self._rows().values()}
         names = {name for volume in known.values() for name in (volume, PurePath(volume).name.partition(".")[0])}
         there = self.inScene().values()
         for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
