@@ -38,6 +38,7 @@ class Comparison:
         self._fill()
         first, second = (logic.GetSliceNode() for logic in self._logics)
         self._linked = LinkedViews(first, second, self._onMoved)
+        self.note("")
 
     @property
     def missing(self):

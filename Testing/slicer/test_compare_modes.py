@@ -109,6 +109,7 @@ class ModeTest(CompareTestCase):
         alignments = {"exact": dict.fromkeys(numbers, SAME)}
         self.results = showResult(self.folder / "exact", {"exact": copy}, {"exact": rows}, None, alignments)
         self.results.parameter.referenceFolder = self.reference
+        self.comparing.cleanup()
         self.node = copy
         self.compare().mode = "difference"
         self.assertEqual(self.texts(QUERY), ["difference: none above 0.5 % of the window"])
