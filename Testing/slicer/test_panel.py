@@ -6,6 +6,7 @@ from pathlib import Path
 
 import qt
 import slicer
+from MemorizationIndexLib.CompareLayout import QUERY
 from panelsupport import MODULE, PanelTestCase
 from testsupport import NEW, TRAINING, addVolume, sharedReference, waitUntil
 
@@ -113,6 +114,19 @@ class RunTest(RunPanelTestCase):
             self.ui.worklistTable.selectRow(number)
             waitUntil(lambda: self.panel.display._steps is None and self.panel.display.compare.active)
         self.assertEqual(self.panel.results._row["slice"], other["slice"])
+
+    def test_the_first_row_after_a_run_has_a_legend(self):
+        """The comparison's views are made after the heat map."""
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, addVolume(TRAINING[2], "copy"))
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        waitUntil(lambda: self.panel.display.compare.active)
+        view = slicer.app.layoutManager().sliceWidget(QUERY).sliceView()
+        renderers = view.renderWindow().GetRenderers()
+        every = [renderers.GetItemAsObject(number) for number in range(renderers.GetNumberOfItems())]
+        props = [prop for renderer in every for prop in renderer.GetViewProps()]
+        self.assertTrue([prop for prop in props if prop.IsA("vtkScalarBarActor")])
 
     def test_a_comparison_goes_on_without_the_training_volume(self):
         self.ui.referencePath.currentPath = str(self.reference)
