@@ -52,6 +52,11 @@ class AnnotationText:
         self.actor.SetPosition(*((width / 2, height - _MARGIN) if self._atTop else (x, y)))
 
 
+def transformText(transform):
+    """What was done to the training slice, as people say it."""
+    return _("not moved") if transform == "identity" else transform
+
+
 def describeSlice(row):
     """What a reader wants to know of a slice: its class and evidence, and in a second line its match."""
     evidence = [row["match_class"] or _("not verified")]
@@ -67,5 +72,5 @@ def describeSlice(row):
     if row["match_subject"] and row["match_subject"] != row["match_volume"]:
         match.insert(0, row["match_subject"])
     if not math.isnan(row["ncc"]):
-        match += [_("r {value}").format(value=f"{row['ncc']:.2f}"), row["transform"]]
+        match += [_("NCC {value}").format(value=f"{row['ncc']:.2f}"), transformText(row["transform"])]
     return " · ".join(evidence) + "\n" + " · ".join(match)

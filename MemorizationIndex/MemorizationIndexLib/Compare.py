@@ -1,5 +1,6 @@
 """A scored volume beside the training volume that it matches."""
 
+import contextlib
 from pathlib import Path
 
 import slicer
@@ -27,6 +28,8 @@ class Compare:
         self._layout, self._observations = CompareLayout(), Observations()
         self._comparison = self._modes = None
         self._matchWindowLevel, self._mode = True, MODES[0]
+        #: Whether the user ended the last comparison by choosing another layout.
+        self.dismissed = False
 
     @property
     def active(self):
@@ -62,28 +65,33 @@ class Compare:
         if self._comparison is not None:
             self._comparison.matchWindowLevel = self._matchWindowLevel
 
-    def show(self, volumeNode, sliceRow=None):
-        """Compare a scored volume with its main match, or that of one row of the slice table, at the best slice.
+    def show(self, volumeNode, sliceRow=None, number=None):
+        """Compare a scored volume with its main match, or that of one row of the slice table.
+
+        ``number``: the slice to show; without it, that of the row, else the best one.
 
         Raises ``MemorizationIndexError`` where the volume was not scored or there are no views. A training volume that
         is not at hand is said in ``message``; what the result itself or the reference shows of it is shown.
         """
-        finished(self.showing(volumeNode, sliceRow))
+        finished(self.showing(volumeNode, sliceRow, number))
 
-    def showing(self, volumeNode, sliceRow=None):
+    def showing(self, volumeNode, sliceRow=None, number=None):
         """Generator: the same in steps, between which the application can live; ends where a node goes meanwhile."""
         self._check(volumeNode)
         match = (sliceRow or self._results.row(self._results.nameOf(volumeNode)))["match_volume"]
+        yield from self._recognizing()
         trainingNode, reason = self._load(match)
         yield
         self._drop()
         yield
         if all(slicer.mrmlScene.IsNodePresent(node) for node in (volumeNode, trainingNode) if node is not None):
             self._begin(volumeNode, trainingNode, match, reason)
-            self._comparison.start(None if sliceRow is None else int(sliceRow["slice"]))
+            own = None if sliceRow is None else int(sliceRow["slice"])
+            self._comparison.start(own if number is None else number)
 
     def _begin(self, volumeNode, trainingNode, match, reason):
         self._layout.enter()
+        self.dismissed = False
         widgets = [self._layout.widget(name) for name in (QUERY, TRAINING)]
         self._comparison = Comparison(self._results, volumeNode, trainingNode, match, widgets, reason)
         self._comparison.matchWindowLevel = self._matchWindowLevel
@@ -117,6 +125,11 @@ class Compare:
         if slicer.app.layoutManager() is None:
             raise MemorizationIndexError(_("There are no slice views without a main window; start Slicer with one."))
 
+    def _recognizing(self):
+        """Generator: find training volumes that the user has loaded meanwhile."""
+        with contextlib.suppress(MemorizationIndexError, OSError):  # without its reference: :meth:`_load` says it
+            yield from self._trainingVolumes().recognizing()
+
     def _load(self, match):
         """The node of the training volume, or None, and the reason why it is not at hand."""
         folder = self._results.parameter.trainingFolder
@@ -145,4 +158,5 @@ class Compare:
 
     def _onLayoutChanged(self, _layout):
         if not self._layout.isShown:
+            self.dismissed = True
             self.leave()

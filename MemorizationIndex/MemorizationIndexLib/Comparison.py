@@ -5,7 +5,7 @@ import slicer
 from memorization_index.comparison import IntensityMap
 from slicer.i18n import tr as _
 
-from .AnnotationText import AnnotationText
+from .AnnotationText import AnnotationText, transformText
 from .DisplayCopy import DisplayCopy
 from .Link import Link
 from .LinkedViews import LinkedViews
@@ -38,6 +38,7 @@ class Comparison:
         self._fill()
         first, second = (logic.GetSliceNode() for logic in self._logics)
         self._linked = LinkedViews(first, second, self._onMoved)
+        self.note("")
 
     @property
     def missing(self):
@@ -74,8 +75,8 @@ class Comparison:
         self.link.scored.jump(self._logics[0].GetSliceNode(), number)
 
     def note(self, text):
-        """Say in the left view what it shows of the two volumes; nothing if empty."""
-        self._note.show(text, *_NOTE_PLACE)
+        """Say in the left view what it shows of the two volumes; if empty, which volume it is."""
+        self._note.show(text or self.volumeNode.GetName(), *_NOTE_PLACE)
         self._views[0].scheduleRender()
 
     def needs(self, node):
@@ -136,7 +137,7 @@ class Comparison:
         parts = [self.link.matchName, _("slice {number}").format(number=self.link.matchedSlice(number))]
         row = self.link.scored.rows.get(number)
         if self.link.isVerified(number):
-            parts.append(row["transform"])
+            parts.append(transformText(row["transform"]))
         else:
             parts.append(_("no verified match here; placed as the nearest one"))
         return " · ".join(parts)

@@ -23,6 +23,7 @@ class DisplayPanel:
     def __init__(self, ui, logic, run, onJump):
         self.ui, self.logic, self.run, self.parameter = ui, logic, run, None
         self._node, self._compared, self._comparing, self._steps = None, None, False, None
+        self._number = None  # of the slice that is looked at
         self._matching = False  # whether the user asked for the volume itself
         self.overlay = Overlay(logic.results, onJump)
         self._locator, self._loader = Locator(self._onFound), VolumeLoader(self._onFound, self._onLoaded)
@@ -33,8 +34,9 @@ class DisplayPanel:
         self._later.connect("timeout()", self._compareAnew)
         ui.loadMatchButton.connect("clicked()", self.onLoadMatch)
 
-    def show(self, volumeNode, _row):
+    def show(self, volumeNode, row):
         """Another volume or slice is looked at; another volume's match is shown when the application is free."""
+        self._number = int(row["slice"]) if row else None
         if volumeNode is not self._node:
             self._node, self._matching = volumeNode, False
             self._loader.stop()
@@ -112,7 +114,11 @@ class DisplayPanel:
             return  # what is shown changes the scene, which ends up here again
         self._comparing = True
         if self._compared is not None and self._steps is None and not self.compare.active:
-            self._compared, self.parameter.compare = None, "off"  # the user chose another layout
+            self._compared = None
+            if self.compare.dismissed:
+                self.parameter.compare = "off"
+            else:  # a volume was deleted
+                self._startComparing()
         elif mode == "off":
             if self._compared is not None:
                 self._loader.stop()
@@ -126,8 +132,11 @@ class DisplayPanel:
         self._comparing = False
 
     def _startComparing(self):
-        if self._node is None:
-            self.ui.compareMessageLabel.clear()  # it was of a volume that is gone
+        if self._node is None or not slicer.mrmlScene.IsNodePresent(self._node):
+            self.ui.compareMessageLabel.clear()  # it was of a volume that is gone, or of one that is not scored
+            self._stopSteps()
+            self._compared = None
+            self.compare.leave()
             return
         wanted = self._node, self.parameter.trainingFolder, self.parameter.keyFile
         if wanted == self._compared:
@@ -137,7 +146,7 @@ class DisplayPanel:
             return
         self._stopSteps()
         self._compared = wanted
-        self._steps = Steps(self.compare.showing(self._node), self._onCompared)
+        self._steps = Steps(self.compare.showing(self._node, number=self._number), self._onCompared)
         self._steps.start()
 
     def _stopSteps(self):

@@ -75,11 +75,16 @@ class ExaminePanel:
     def _onScored(self):
         """Show the result, and say what it lacks."""
         self._onDone()
+        aside = self.logic.review.putAside()
+        if aside:
+            text = _("Done. Decisions on {count} other volumes are put aside until these are examined again.")
+            self.run.say(text.format(count=aside))
+            self.run.log(text.format(count=aside))
         missing = self.logic.results.run.get("counts", {}).get("training_volumes_missing")
         if missing:
             count = _("1 training volume was") if missing == 1 else _("{count} training volumes were")
             text = _(
-                "Done, but {volumes} not found, so matches were not verified: name the folder under "
+                "Done, but {volumes} not found, so matches were not verified: load them, or name the folder under "
                 "Advanced › Training files."
             ).format(volumes=count.format(count=missing))
             self.run.say(text)

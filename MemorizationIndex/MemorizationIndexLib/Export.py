@@ -31,11 +31,17 @@ class Export:
         if "run.json" not in names:
             raise MemorizationIndexError(_("There is no result to write; press Apply first."))
         _checkPlace(folder)
+        decisions = self._review.rows()
+        if not decisions and _decided(folder / "decisions.csv"):
+            raise MemorizationIndexError(
+                _("{folder}: has decisions of an earlier reading, and here are none; choose another folder.").format(
+                    folder=folder
+                )
+            )
         yield 0
         for _name in files.extracting(folder):
             yield 0
         _withoutPlaces(folder)
-        decisions = self._review.rows()
         (folder / "decisions.csv").write_text(_csv(COLUMNS, decisions), encoding="utf-8", newline="")
         for table in ("volumes", "slices"):
             _addDecisions(folder / f"{table}.csv", decisions)
@@ -51,6 +57,11 @@ def _checkPlace(folder):
                 folder=folder
             )
         )
+
+
+def _decided(path):
+    """Whether a file holds decisions."""
+    return path.is_file() and bool(_read(path)[1])
 
 
 def _withoutPlaces(folder):

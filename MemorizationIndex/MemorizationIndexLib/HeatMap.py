@@ -51,6 +51,7 @@ class HeatMap:
             return  # the user chose another foreground meanwhile
         if compositeNode not in self._layers:
             self._layers[compositeNode] = current, compositeNode.GetForegroundOpacity()
+            self._renewLegend(volumeNode)
         _setForeground(compositeNode, node.GetID(), _OPACITY)
         _updateLegend(node)
 
@@ -127,15 +128,14 @@ class HeatMap:
         display.SetAndObserveColorNodeID(self._colors.GetID())
         node.SetAndObserveDisplayNodeID(display.GetID())
         node.SetAndObserveImageData(_image(array))
-        legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
-        legend.SetTitleText(_("Agreement %"))
-        legend.SetLabelFormat("%.0f")
-        legend.SetNumberOfLabels(3)
-        legend.GetLabelTextProperty().SetFontFamilyToArial()
-        legend.SetSize(*_LEGEND_SIZE)
-        hide(legend)
         volumeNode.SetNodeReferenceID(AGREEMENT_ROLE, node.GetID())
-        return [node, display, legend]
+        return [node, display, _legend(node)]
+
+    def _renewLegend(self, volumeNode):
+        """Make the legend anew: a view that was made after it does not know it."""
+        nodes = self._nodes[volumeNode.GetID()]
+        slicer.mrmlScene.RemoveNode(nodes[-1])
+        nodes[-1] = _legend(nodes[0])
 
     def _remove(self, identifier):
         nodes = self._nodes[identifier]
@@ -159,6 +159,17 @@ def _image(array):
     image.SetDimensions(*reversed(array.shape))
     image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=False))
     return image
+
+
+def _legend(node):
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
+    legend.SetTitleText(_("Agreement %"))
+    legend.SetLabelFormat("%.0f")
+    legend.SetNumberOfLabels(3)
+    legend.GetLabelTextProperty().SetFontFamilyToArial()
+    legend.SetSize(*_LEGEND_SIZE)
+    hide(legend)
+    return legend
 
 
 def _follow(node, volumeNode):

@@ -32,8 +32,6 @@ class InstallPanel:
         ui.installButton.text = _("Cancel") if busy else _("Install")
         ui.installButton.visible = busy or bool(missing)
         ui.installLogButton.visible = installer.state in ("failed", "cancelled")
-        ui.searchLabel.text = installer.searchLine()
-        ui.searchLabel.visible = bool(ui.searchLabel.text)
         ui.weightsInfoLabel.text = self._weightsLine()
         ui.weightsInfoLabel.visible = bool(ui.weightsInfoLabel.text)
 

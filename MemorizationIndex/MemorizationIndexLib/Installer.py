@@ -20,9 +20,9 @@ _OPTIONAL_FILE = "requirements-optional.txt"
 class Installer:
     """Says what is missing and installs it, after asking.
 
-    ``feature`` is what the packages are for: ``""`` for the module itself, ``"mri-core"``, ``"hf"``, or
-    ``"large references"``. ``state`` is ``ready``, ``installing``, ``failed`` or ``cancelled``, ``message`` one
-    sentence about it, ``log`` all that pip said in the last installation, to be copied.
+    ``feature`` is what the packages are for: ``""`` for the module itself, ``"mri-core"`` or ``"hf"``. ``state`` is
+    ``ready``, ``installing``, ``failed`` or ``cancelled``, ``message`` one sentence about it, ``log`` all that pip said
+    in the last installation, to be copied.
 
     pip runs as ``slicer.packaging`` runs it (``PythonSlicer -m pip install``, in the environment and with the proxies
     of the application), but in a process of our own: the functions of Slicer 5.10 can neither be followed nor
@@ -58,15 +58,6 @@ class Installer:
             )
         return _("Python packages to be installed from PyPI first: {packages}.").format(packages=packages)
 
-    def searchLine(self):
-        """One sentence where large references are searched without faiss; empty where it is there."""
-        faiss = next((r for r in self._missing("large references") if r.features), None)
-        if faiss is None:
-            return ""
-        return _(
-            "Without {name} ({size}) references are searched exactly with NumPy: the same results, slower."
-        ).format(name=faiss.name, size=faiss.size)
-
     @property
     def wheelFolder(self):
         """The folder of wheels to install from, remembered by the application; None: PyPI."""
@@ -96,7 +87,7 @@ class Installer:
         missing = self._missing(feature)
         if not missing:
             return True
-        if self.state == "installing" or not self._confirm(self.consentLine(feature)):
+        if self.state == "installing" or not self._confirm(self._question(feature)):
             return False
         self.state, self.message, self._lines, self._cancelled = "installing", _("Installing…"), [], False
         try:
@@ -121,6 +112,9 @@ class Installer:
         self._cancelled = True
         if self._process is not None:
             self._process.stop()
+
+    def _question(self, feature):
+        return _("{what}\n\nInstall now?").format(what=self.consentLine(feature))
 
     def _missing(self, feature):
         needed = [r for r in self._requirements if not r.features or feature in r.features]

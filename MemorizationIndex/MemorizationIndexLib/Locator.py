@@ -1,4 +1,4 @@
-"""Finding the training files of a pseudonymized reference without holding the application up."""
+"""Finding training files by their voxels without holding the application up."""
 
 import slicer
 from memorization_index.errors import MemorizationIndexError
@@ -21,7 +21,7 @@ class Locator:
 
     def files(self, reference, folder, key):
         """``{volume name: files}``; raises ``Pending`` while they are looked for."""
-        place = tuple(str(path) for path in (reference, folder, key))
+        place = (str(reference), str(folder), *(["--key", str(key)] if key else []))
         if place != self._place:
             self._start(place)
         if self._files is not None:
@@ -39,13 +39,12 @@ class Locator:
     def _start(self, place):
         self.stop()
         self._place = place
-        reference, folder, key = place
         # What an earlier job still says is not ours any more.
         job = self._job = Job(
             lambda event: self._onEvent(event) if job is self._job else None,
             lambda outcome, message: self._onFinished(outcome, message) if job is self._job else None,
         )
-        job.start(*workerCommand(["locate", reference, folder, "--key", key]), slicer.app.temporaryPath)
+        job.start(*workerCommand(["locate", *place]), slicer.app.temporaryPath)
 
     def _onEvent(self, event):
         if event["event"] == "done":

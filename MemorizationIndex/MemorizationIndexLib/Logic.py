@@ -1,5 +1,6 @@
 """Scene in, scene out: works from a script, without any widget."""
 
+import shutil
 from pathlib import Path
 
 import slicer
@@ -68,18 +69,16 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         be scored are listed in the volume table, with the reason.
         """
         run, queries, writing = self._begin(volumes, referenceFolder, None, onEvent, onFinished)
-        training = VolumeWriter(run.folder / "training")
+        training, given = TrainingVolumes(referenceFolder), _chosen(trainingFolder)
+        fromScene = VolumeWriter(run.folder / "training")
         try:
-            trainingNodes = TrainingVolumes(referenceFolder).inScene()
+            training.inScene()
         except BaseException:
             self._forget()
             raise
-        given = _chosen(trainingFolder)
-        if trainingNodes and not given:
-            writing = _oneAfterAnother(writing, training.writingNamed(trainingNodes))
 
         def command():
-            root = given.absolute() if given else run.folder / "training" if trainingNodes else None
+            root = given.absolute() if given else fromScene.table if fromScene.written else None
             options = [*(["--training-root", root] if root else []), *_encoder(weights, device)]
             options += ["--key", Path(keyFile).absolute()] if root and _chosen(keyFile) else []
             options += ["--keep-paths"] if _areFiles(volumes) else []  # a chosen row is loaded from its file
@@ -89,11 +88,11 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         def showing():
             yield from self._showing(run.folder / "scores", volumes, queries)
             parameter = self.getParameterNode()
-            parameter.referenceFolder = Path(referenceFolder)
+            parameter.referenceFolder = parameter.resultReference = Path(referenceFolder)
             parameter.trainingFolder, parameter.keyFile = given or Path(), _chosen(keyFile) or Path()
-            self.results.link(trainingNodes)
+            self.results.link(training.inScene())
 
-        run.start(writing, _count(volumes), command, showing)
+        run.start(_thenTraining(writing, training, None if given else fromScene), _count(volumes), command, showing)
 
     def _showing(self, folder, volumes, queries):
         """Generator: results into the scene; decisions stay with volumes that are still the same."""
@@ -101,7 +100,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         yield from self.results.showing(folder, queries.written, queries.skipped, _areFiles(volumes))
         self.review.keep(before, self.results.identities())
         if not _areFiles(volumes):
-            self.getParameterNode().volumes = _present(queries.written)
+            self.getParameterNode().volumes = _present(volumes)
 
     # --- What a result leads to --------------------------------------------------------------------------------------
 
@@ -119,9 +118,9 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         return node
 
     def trainingVolumes(self, locate=linked_files, load=loadFile):
-        """The training volumes of the chosen reference; for ``locate`` and ``load`` see :class:`TrainingVolumes`."""
+        """The training volumes of the result's reference; for ``locate`` and ``load`` see :class:`TrainingVolumes`."""
         parameter = self.getParameterNode()
-        return TrainingVolumes(parameter.referenceFolder, _chosen(parameter.keyFile), locate, load)
+        return TrainingVolumes(self.results.reference, _chosen(parameter.keyFile), locate, load)
 
     def loadMatch(self, volumeNode, trainingFolder=None, locate=linked_files, load=loadFile):
         """Load the training volume that ``volumeNode`` matches, refer to it, and return its node."""
@@ -159,7 +158,12 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         ``subjects``: of nodes, one a node (else the subject hierarchy's patients, else every node its own); of files, a
         table or a pattern, as on the command line.
         """
+        self._check()
+        if not _chosen(referenceFolder):
+            raise MemorizationIndexError(_("Name a new, empty folder under Reference folder."))
         of = None if _areFiles(training) else subjects or [patientOf(node) for node in training]
+        if not _areFiles(training):
+            onFinished = _thenForgetting(referenceFolder, onFinished)
         run, volumes, writing = self._begin(training, referenceFolder, of, onEvent, onFinished)
 
         def command():
@@ -172,24 +176,24 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             parameter = self.getParameterNode()
             parameter.referenceFolder, parameter.plane = Path(referenceFolder), plane
             if not _areFiles(training):
-                parameter.trainingVolumes = _present(volumes.written)
+                parameter.trainingVolumes = _present(training)
                 TrainingVolumes(referenceFolder).mark(volumes.written)
 
         run.start(writing, _count(training), command, showing)
 
-    def startPreview(self, path, onEvent=None, onFinished=None):
+    def startPreview(self, path, plane="axial", onEvent=None, onFinished=None):
         """Begin to look through a folder or table; the ``done`` event says what is there, ``skipped`` events what not.
 
         What is in the scene is told at once by :class:`ScenePreview`.
         """
         self._check()
         self._run = Run(onEvent or _ignore, self._ending(onFinished))
-        self._run.start(iter(()), 0, lambda: ["preview", Path(path).absolute()])
+        self._run.start(iter(()), 0, lambda: ["preview", Path(path).absolute(), "--plane", plane])
 
     @staticmethod
-    def previewOf(nodes):
+    def previewOf(nodes, plane="axial"):
         """What would be made of volume nodes."""
-        return ScenePreview(nodes)
+        return ScenePreview(nodes, plane)
 
     @staticmethod
     def chosen(path):
@@ -201,17 +205,21 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         """A reference in one line; what is wrong with the folder where it is none; empty where none is chosen."""
         if not _chosen(folder):
             return ""
+        if Path(folder).is_file():
+            return _("{path}: is a file; choose the folder that it lies in.").format(path=folder)
         if not Path(folder).exists():
             if cls.isPartlyBuilt(folder):
-                return _("A build into this folder was stopped; of the same files it goes on where it was.")
+                return _("A build from files into this folder was stopped; of the same files it goes on where it was.")
             return _("Nothing is there yet: build a reference, or choose another folder.")
         try:
             manifest = read_manifest(Path(folder))
         except MemorizationIndexError as error:
             return inPanelWords(str(error))
-        text = _("{encoder}, {plane}: {subjects} subjects, {volumes} volumes, {slices} slices").format(
-            encoder=manifest["encoder"]["name"], plane=manifest["plane"], **manifest["counts"]
+        text = _("{subjects} subjects, {volumes} volumes, {slices} {plane} slices").format(
+            plane=manifest["plane"], **manifest["counts"]
         )
+        if manifest["encoder"]["name"] != "spectral":
+            text += _("; encoder {name}").format(name=manifest["encoder"]["name"])
         if manifest["counts"]["subjects"] < MINIMUM_SUBJECTS:
             text += _("; too few subjects for p: verdicts rest on verified matches")
         return text
@@ -229,7 +237,7 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
         """Whether a stopped build from files would go on."""
         folder = _chosen(referenceFolder)
         # What is being typed may be "/", which has no name.
-        return folder is not None and bool(folder.name) and folder.with_name(f".{folder.name}.building").is_dir()
+        return folder is not None and bool(folder.name) and _workspace(folder).is_dir()
 
     # --- The run -----------------------------------------------------------------------------------------------------
 
@@ -256,16 +264,24 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             raise MemorizationIndexError(_("No reference is chosen; choose the folder of one, or build one."))
         if _areFiles(volumes) and not _chosen(volumes):
             raise MemorizationIndexError(_("No folder or table is chosen; choose the one that has the volumes."))
-        run = self._run = Run(lambda event: self._handle(event, writer, onEvent), self._ending(onFinished))
+        onEvent, onFinished = onEvent or _ignore, onFinished or _ignore
+
+        def ending(outcome, message):
+            onFinished(outcome, writer.named(message))
+
+        run = self._run = Run(lambda event: self._handle(event, writer, onEvent), self._ending(ending))
         writer = VolumeWriter(run.folder / "volumes")
-        return run, writer, iter(()) if _areFiles(volumes) else writer.writing(volumes, subjects)
+        writing = iter(()) if _areFiles(volumes) else writer.writing(volumes, subjects)
+        for reason in writer.skipped.values():
+            onEvent({"event": "skipped", "path": "", "reason": reason})
+        return run, writer, writing
 
     @staticmethod
     def _handle(event, writer, onEvent):
+        """Hand an event on, in which volumes are called what they are called in the scene."""
         if event["event"] == "skipped":
             writer.skip(Path(event["path"]), event["reason"])
-        if onEvent:
-            onEvent(event)
+        onEvent({**event, **{key: writer.named(event[key]) for key in ("message", "reason") if key in event}})
 
     def _ending(self, onFinished):
         def handle(outcome, message):
@@ -288,8 +304,25 @@ class MemorizationIndexLogic(ScriptedLoadableModuleLogic):
             raise MemorizationIndexError(message or _("The run was stopped."))
 
 
-def _ignore(_event):
+def _ignore(*_event):
     """Nobody wants to know."""
+
+
+def _thenForgetting(referenceFolder, onFinished):
+    """What is called at the end of a build from the scene: the files of one that was stopped are gone with it."""
+
+    def handle(outcome, message):
+        if outcome != "done":
+            shutil.rmtree(_workspace(Path(referenceFolder)), ignore_errors=True)
+        if onFinished:
+            onFinished(outcome, message)
+
+    return handle
+
+
+def _workspace(folder):
+    """Where a build keeps what is finished."""
+    return folder.with_name(f".{folder.name}.building")
 
 
 def _chosen(folder):
@@ -319,15 +352,19 @@ def _encoder(weights, device):
     return [*(["--weights", Path(weights).absolute()] if _chosen(weights) else []), "--device", device]
 
 
-def _oneAfterAnother(first, second):
-    """Two generators of how many volumes are written; the second adds none to the user's."""
+def _thenTraining(writing, training, writer):
+    """What is written of the user's volumes, then of training volumes that only the scene has; these do not count."""
     done = 0
-    for done in first:
+    for done in writing:
         yield done
-    for _more in second:
+    for _step in training.recognizing():
+        yield done
+    only = training.withoutFiles()
+    for _more in writer.writingNamed(only) if writer is not None and only else ():
         yield done
 
 
 def _present(nodes):
-    """The nodes of ``{name: node}`` that are still in the scene."""
-    return [node for node in nodes.values() if slicer.mrmlScene.IsNodePresent(node)]
+    """Those that a selector of volumes offers, and that are still in the scene."""
+    there = [node for node in nodes if slicer.mrmlScene.IsNodePresent(node)]
+    return [node for node in there if node.GetClassName() == "vtkMRMLScalarVolumeNode"]

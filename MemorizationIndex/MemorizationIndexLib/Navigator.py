@@ -22,16 +22,19 @@ class Navigator:
         """Show a volume, whose slices have the ``rows``, and follow the views from now on."""
         self.leave()
         self._volume = ScoredVolume(volumeNode, rows)
-        manager = slicer.app.layoutManager()
-        for name in manager.sliceViewNames() if manager is not None else ():
-            if name not in (QUERY, TRAINING):  # those have layers of their own
-                logic = manager.sliceWidget(name).sliceLogic()
-                logic.GetSliceCompositeNode().SetBackgroundVolumeID(volumeNode.GetID())
-                logic.FitSliceToBackground()
+        for logic in _ownLogics():
+            logic.GetSliceCompositeNode().SetBackgroundVolumeID(volumeNode.GetID())
+            logic.FitSliceToBackground()
         for node in _sliceNodes():
             self._observations.add(node, "ModifiedEvent", self._onSliceNode)
         # The comparison's views are made later.
         self._observations.add(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self._onNodeAdded)
+
+    def empty(self):
+        """Show no volume: the one that was shown is not what is said now."""
+        self.leave()
+        for logic in _ownLogics():
+            logic.GetSliceCompositeNode().SetBackgroundVolumeID(None)
 
     def jump(self, number):
         """Move the views to slice ``number``."""
@@ -61,6 +64,13 @@ class Navigator:
         if number is not None and number != self._told and number in self._volume.rows:
             self._told = number
             self._onMoved(number)
+
+
+def _ownLogics():
+    """The logics of the slice views that have no layers of their own, as those of the comparison have."""
+    manager = slicer.app.layoutManager()
+    names = manager.sliceViewNames() if manager is not None else ()
+    return [manager.sliceWidget(name).sliceLogic() for name in names if name not in (QUERY, TRAINING)]
 
 
 def _sliceNodes():

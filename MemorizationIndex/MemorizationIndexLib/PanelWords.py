@@ -25,6 +25,7 @@ def _words():
         (r"^--weights", _("Advanced › Weights")),
         (r"--plane (\w+)", _(r"Plane: \1")),
         (r" \(no table, BIDS name, DICOM PatientID or --subjects\)", _(" (no table, BIDS name or DICOM PatientID)")),
+        (r"No query image could be scored", _("No volume could be examined")),
         (r" or --subjects", ""),
         (r"--subjects", _("the table of subjects")),
         (r"that was built with --pseudonymize", _("that is pseudonymized")),
@@ -36,3 +37,24 @@ def _words():
         (r" \([^()]*manifest\.json[^()]*\)", ""),
         (r"the manifest of a reference", _("a reference")),
     )
+
+
+def stageInPanelWords(stage):
+    """What the worker is doing, as the panel says it."""
+    stages = {
+        "reading and describing": _("Reading"),
+        "finding the training volumes": _("Looking for the training volumes"),
+        "comparing with the training set": _("Comparing with the training volumes"),
+        "joining features": _("Putting together"),
+        "building the null": _("Comparing the training volumes with each other"),
+        "verifying": _("Laying slices onto what they match"),
+        "measuring the power": _("Measuring what would be found"),
+        "drawing thumbnails": _("Drawing small pictures"),
+    }
+    return stages.get(stage, stage)
+
+
+def unitInPanelWords(unit):
+    """What is counted, as the panel says it."""
+    units = {"volumes": _("volumes"), "slices": _("slices"), "augmentations": _("kinds of copies")}
+    return units.get(unit, "")

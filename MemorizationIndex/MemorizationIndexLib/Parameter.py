@@ -22,6 +22,7 @@ class Parameter:
     volumes: list[vtkMRMLScalarVolumeNode]
     files: Path
     # Results
+    resultReference: Path  # what the result was made with, whatever is chosen now
     volumeTable: vtkMRMLTableNode
     sliceTable: vtkMRMLTableNode
     alignmentTable: vtkMRMLTableNode

@@ -28,7 +28,9 @@ class ReferencePanel:
         self._training.check(parameter.trainingVolumes)
         fromScene = parameter.trainingSource == "scene"
         ui.trainingSelector.visible, ui.trainingFilesPath.visible = fromScene, not fromScene
-        ui.referenceInfoLabel.text = self.logic.describeReference(parameter.referenceFolder)
+        replaces = self.logic.isReference(parameter.referenceFolder) and self._chosen()
+        about = self.logic.describeReference(parameter.referenceFolder)
+        ui.referenceInfoLabel.text = about + (_(". Build would replace it.") if replaces else "")
         if self._previewOf is not None and self._previewOf != self._key():
             self._say("")
         lacking = self._lacking()
@@ -44,11 +46,11 @@ class ReferencePanel:
         """Say what would be read."""
         chosen = self._chosen()
         if isinstance(chosen, list):
-            preview = self.logic.previewOf(chosen)
-            self._show(preview.volumes, preview.subjects, list(preview.skipped.values()))
+            preview = self.logic.previewOf(chosen, self.parameter.plane)
+            self._show(preview.volumes, preview.subjects, list(preview.skipped.values()), preview.plane)
         else:
-            self._skipped = []
-            self.run.start("preview", self.logic.startPreview, chosen, onEvent=self._onPreviewEvent)
+            self._skipped, plane = [], self.parameter.plane
+            self.run.start("preview", self.logic.startPreview, chosen, plane, onEvent=self._onPreviewEvent)
 
     def onBuild(self):
         """Build a reference from what is chosen, or stop building it."""
@@ -82,7 +84,7 @@ class ReferencePanel:
 
     def _key(self):
         chosen = self._chosen()
-        return [node.GetID() for node in chosen] if isinstance(chosen, list) else chosen
+        return [node.GetID() for node in chosen] if isinstance(chosen, list) else chosen, self.parameter.plane
 
     def _onChecked(self):
         if self.parameter is not None:
@@ -96,13 +98,16 @@ class ReferencePanel:
         if event["event"] == "skipped":
             self._skipped.append(event["reason"])
         elif event["event"] == "done":
-            self._show(event["counts"]["volumes"], event["subjects"], self._skipped)
+            self._show(event["counts"]["volumes"], event["subjects"], self._skipped, event["plane"])
+            self.run.say("")
 
-    def _show(self, volumes, subjects, skipped):
+    def _show(self, volumes, subjects, skipped, plane):
         named = ", ".join(list(subjects)[:_NAMED]) + (", …" if len(subjects) > _NAMED else "")
         whose = _("1 subject") if len(subjects) == 1 else _("{count} subjects").format(count=len(subjects))
         what = _("1 volume") if volumes == 1 else _("{count} volumes").format(count=volumes)
-        text = _("{volumes} of {subjects} ({named}).").format(volumes=what, subjects=whose, named=named)
+        text = _("{volumes} of {subjects} ({named}), cut into {plane} slices.").format(
+            volumes=what, subjects=whose, named=named, plane=plane
+        )
         if skipped:
             more = " …" if len(skipped) > _NAMED else ""
             reasons = " ".join(skipped[:_NAMED])

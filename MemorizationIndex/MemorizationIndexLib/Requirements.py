@@ -4,9 +4,6 @@ import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 
-#: What a package is imported as, where that is not its name.
-_IMPORTED_AS = {"faiss-cpu": "faiss"}
-
 
 @dataclass(frozen=True)
 class Requirement:
@@ -23,7 +20,7 @@ class Requirement:
 
     def isMissing(self):
         """Whether the package cannot be imported, or is older than required."""
-        if importlib.util.find_spec(_IMPORTED_AS.get(self.name, self.name.replace("-", "_"))) is None:
+        if importlib.util.find_spec(self.name.replace("-", "_")) is None:
             return True
         try:
             installed = importlib.metadata.version(self.name)

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import slicer
@@ -69,6 +70,13 @@ class Results:
         if self._files[0] != state or self._files[1] is None:
             self._files = state, ResultFiles(node)
         return self._files[1]
+
+    @property
+    def reference(self):
+        """The folder of the reference that the result was made with; where it is not there, of the chosen one."""
+        parameter = self.parameter
+        made = Path(parameter.resultReference)
+        return made if (made / "manifest.json").is_file() else Path(parameter.referenceFolder)
 
     def detach(self):
         """Let go of what was read from a scene that is closed."""

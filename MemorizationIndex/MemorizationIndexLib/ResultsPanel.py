@@ -7,11 +7,12 @@ import slicer
 from memorization_index.errors import MemorizationIndexError
 from slicer.i18n import tr as _
 
+from .AnnotationText import transformText
 from .Navigator import Navigator
 from .ReviewPanel import ReviewPanel
 from .ScorePlot import ScorePlot
 from .VolumeLoader import VolumeLoader
-from .Worklist import CLASSES, Worklist, summary
+from .Worklist import CLASSES, Worklist, shownName, summary
 
 
 class ResultsPanel:
@@ -98,7 +99,7 @@ class ResultsPanel:
     def _onExported(self, folder):
         path = folder.absolute() / "report.html"
         link = f'<a href="{path.as_uri()}">{path.name}</a>'
-        self.run.say(_("Written: {link}").format(link=link), passing=True)
+        self.run.say(_("Written: {link}").format(link=link), passing=True, kind="export")
 
     def _onChosen(self, name):
         self.run.moveOn()
@@ -119,6 +120,8 @@ class ResultsPanel:
             self._node = self.logic.loadVolume(self._name, self._loader.load) if self._isScored() else None
         except MemorizationIndexError as error:
             self.run.say(str(error), passing=True)
+        if not self._isScored():
+            self._navigator.empty()
         if self._node is not None and self._row is not None:
             self._navigator.show(self._node, self._rows)
             self._navigator.jump(int(self._row["slice"]))
@@ -141,10 +144,11 @@ class ResultsPanel:
 
     def _showSlice(self):
         number = int(self._row["slice"]) if self._row else None
-        self.plot.draw(self._rows, number)
+        self.plot.draw(self._rows, number, "" if self._isScored() else _("This volume was skipped: it has no scores."))
         self.review.show(self._name if self._isScored() else None, number)
+        shown = shownName(self._name, self._isScored())
         self.ui.chosenLabel.text = (
-            self._name if number is None else _("{volume} · slice {number}").format(volume=self._name, number=number)
+            shown if number is None else _("{volume} · slice {number}").format(volume=shown, number=number)
         )
         self.ui.volumeLabel.text = _describe(self._row) if self._row else self._reason()
         self._onShown(self.node, self._row)
@@ -153,7 +157,8 @@ class ResultsPanel:
         self._navigator.leave()
         self._loader.stop()
         self._name, self._rows, self._row, self._node = None, [], None, None
-        self.plot.draw([])
+        filtered = self.worklist.isFiltered and not self.worklist.names()
+        self.plot.draw([], empty=_("No volume is like that; change the filter above.") if filtered else "")
         self.review.show(None, None)
         self.ui.chosenLabel.clear()
         self.ui.volumeLabel.clear()
@@ -190,9 +195,9 @@ def _describe(row):
         "p_value": _("p {value:.3g}"),
         "mi": _("MI {value:.1f}"),
         "oni": _("ONI {value:+.2f}"),
-        "ncc": _("r {value:.2f}"),
+        "ncc": _("NCC {value:.2f}"),
     }
     said = [text.format(value=row[name]) for name, text in numbers.items() if not math.isnan(row[name])]
     match = _("{volume} slice {number}").format(volume=row["match_volume"], number=int(row["match_slice"]))
     start = [_("slice {number}").format(number=int(row["slice"])), row["match_class"] or _("not verified")]
-    return " · ".join([*start, *said, match, *([row["transform"]] if row["transform"] else [])])
+    return " · ".join([*start, *said, match, *([transformText(row["transform"])] if row["transform"] else [])])

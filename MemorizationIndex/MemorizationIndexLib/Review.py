@@ -62,6 +62,10 @@ class Review:
         rows = self._rows().items()
         return sum(1 for (volume, number), row in rows if number and row[_DECISION] and volume in scored)
 
+    def putAside(self):
+        """On how many volumes there are decisions that are kept, but not counted: the result does not have these."""
+        return len(self._aside()) if self._results.parameter.decisionTable is not None else 0
+
     def keep(self, before, after):
         """After another run, decisions stay with volumes that are the same; another of the same name begins undecided.
 

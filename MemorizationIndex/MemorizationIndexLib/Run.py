@@ -70,7 +70,7 @@ class Run:
         for done in writing:
             if done != told:
                 told = done
-                stage = _("writing volumes for the worker")
+                stage = _("Taking volumes from the scene")
                 values = {"done": done, "total": count, "unit": _("volumes"), "seconds_left": None}
                 self._onEvent({"event": "progress", "stage": stage, **values})
             yield

@@ -22,11 +22,13 @@ class ScorePlot(qt.QWidget):
     def __init__(self, onJump):
         qt.QWidget.__init__(self)
         self._onJump, self._points, self._current, self._calibrated = onJump, [], None, True
+        self._empty = ""
         self.setMinimumHeight(140)
         self.setMouseTracking(True)
 
-    def draw(self, rows, current=None):
-        """Draw the slices ``rows``; ``current`` is the slice number that is marked."""
+    def draw(self, rows, current=None, empty=""):
+        """Draw the slices ``rows``; ``current`` is the slice number that is marked, ``empty`` said where none is."""
+        self._empty = empty
         self._calibrated = any(not math.isnan(row["mi"]) for row in rows)
         column = "mi" if self._calibrated else "similarity"
         self._points = [(int(row["slice"]), row[column], row) for row in rows if not math.isnan(row[column])]
@@ -87,7 +89,7 @@ class ScorePlot(qt.QWidget):
             self._drawPoints(painter)
         else:
             painter.setPen(qt.QColor(_GRAY))
-            painter.drawText(self.rect, qt.Qt.AlignCenter, _("Choose a row to see its slices."))
+            painter.drawText(self.rect, qt.Qt.AlignCenter, self._empty or _("Choose a row to see its slices."))
         painter.end()
 
     def _drawAxes(self, painter):

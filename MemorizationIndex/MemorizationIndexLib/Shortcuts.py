@@ -45,7 +45,7 @@ class Shortcuts:
             "notCopy": _("decide: the volume is not a copy"),
             "unsure": _("decide: unsure"),
         }
-        return {KEYS[name]: text for name, text in said.items() if name in actions}
+        return {_shown(KEYS[name]): text for name, text in said.items() if name in actions}
 
     def cleanup(self):
         """Give the keys back."""
@@ -53,3 +53,10 @@ class Shortcuts:
             shortcut.setEnabled(False)
             shortcut.setParent(None)
         self._shortcuts = []
+
+
+def _shown(key):
+    """A key as the documentation has it."""
+    for name, arrow in {"Right": "→", "Left": "←", "Down": "↓", "Up": "↑"}.items():
+        key = key.replace(f"+{name}", f"+{arrow}")
+    return key

@@ -16,7 +16,7 @@ class Thumbnails:
     """Pictures that the result kept for its report and, for slices without one, those of the reference."""
 
     def __init__(self, results):
-        self._results, self._folder = results, Path(results.parameter.referenceFolder)
+        self._results, self._folder = results, results.reference
 
     def of(self, link):
         """``{slice number: uint8 picture (size, size)}`` of the matches in a :class:`Link`, laid on its slices.

@@ -2,7 +2,8 @@
 
 import csv
 import hashlib
-from pathlib import Path
+import re
+from pathlib import Path, PurePath
 
 import slicer
 from memorization_index.errors import MemorizationIndexError
@@ -10,18 +11,22 @@ from memorization_index.linking import linked_files
 from memorization_index.verification import below
 from slicer.i18n import tr as _
 
+from .Fingerprint import fingerprinting
 from .VolumeLoader import loadFile
 
 _NAME, _REFERENCE = "MemorizationIndex.TrainingVolume", "MemorizationIndex.TrainingReference"
+# What Slicer adds to a name that another node has already.
+_COUNTED = re.compile(r"_\d+$")
 
 
 class TrainingVolumes:
     """Knows which nodes of the scene a reference was built from, and loads those that are not there.
 
     A node is marked with the name that the volume has in the reference and the reference's fingerprint (SHA-256 of its
-    manifest), so that it is used for that reference and no other. ``keyFile`` is the key of a pseudonymized reference,
+    manifest), so that it is used for that reference and no other; one that was loaded anew is recognized by its voxels.
+    ``keyFile`` is the key of a pseudonymized reference,
     if it is not the file beside the reference that ``build --pseudonymize`` writes; ``locate(reference, folder, key)``
-    gives the files of such a reference, ``load(path, name)`` the node of a file.
+    finds files by their voxels (``key`` None: of a reference that has names), ``load(path, name)`` gives a file's node.
     """
 
     def __init__(self, referenceFolder, keyFile=None, locate=linked_files, load=loadFile):
@@ -46,6 +51,26 @@ class TrainingVolumes:
         nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         return {node.GetAttribute(_NAME): node for node in nodes if node.GetAttribute(_REFERENCE) == fingerprint}
 
+    def recognizing(self):
+        """Generator: mark nodes that hold a training volume and are called like one, in steps of milliseconds.
+
+        Others are not looked at: of a scene with hundreds of volumes every voxel would have to be read.
+        """
+        known = {row.get("fingerprint"): row["volume"] for row in self._rows().values()}
+        names = {name for volume in known.values() for name in (volume, PurePath(volume).name.partition(".")[0])}
+        there = self.inScene().values()
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            if node not in there and _COUNTED.sub("", node.GetName() or "") in names:
+                name = known.get((yield from _fingerprinting(node)))
+                if name and slicer.mrmlScene.IsNodePresent(node):
+                    self.mark({name: node})
+
+    def withoutFiles(self):
+        """The training volumes of the scene whose files are not where they were when the reference was built."""
+        rows = self._rows()
+        nodes = self.inScene().items()
+        return {name: node for name, node in nodes if name not in rows or not Path(rows[name]["path"]).is_file()}
+
     def load(self, name, trainingFolder=None):
         """The node of a training volume; loaded from its file where it is not in the scene yet.
 
@@ -66,23 +91,35 @@ class TrainingVolumes:
                 _("{folder}: is not a reference; choose the folder that Build made.").format(folder=self.folder)
             ) from error
 
-    def _path(self, name, trainingFolder):
+    def _rows(self):
         with (self.folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
-            rows = {row["volume"]: row for row in csv.DictReader(file)}
-        if name in rows and not rows[name]["path"]:
-            return self._linked(name, trainingFolder)
-        stored = Path(rows[name]["path"] if name in rows else name)
-        path = below(Path(trainingFolder), stored) if trainingFolder else stored
-        if not path.is_file():
+            return {row["volume"]: row for row in csv.DictReader(file)}
+
+    def _path(self, name, trainingFolder):
+        rows = self._rows()
+        if name not in rows:
             raise MemorizationIndexError(
                 _(
-                    "{name}: this training volume is neither in the scene nor at {path}; name the folder "
-                    "under Advanced › Training files."
-                ).format(name=name, path=path)
+                    "{name}: the reference in {folder} has no such training volume, so it is not the one that the "
+                    "result was made with; press Apply again."
+                ).format(name=name, folder=self.folder)
             )
-        return path
+        if not rows[name]["path"]:
+            return self._unsealed(name, trainingFolder)
+        stored = Path(rows[name]["path"])
+        path = below(Path(trainingFolder), stored) if trainingFolder else stored
+        if path.is_file():
+            return path
+        if trainingFolder:
+            return self._linked(name, trainingFolder, None)
+        raise MemorizationIndexError(
+            _(
+                "{name}: this training volume is neither in the scene nor where it was when the reference was built "
+                "({path}); load it, or name the folder that has it under Advanced › Training files."
+            ).format(name=name, path=path)
+        )
 
-    def _linked(self, name, trainingFolder):
+    def _unsealed(self, name, trainingFolder):
         """The file of a pseudonymized reference's volume: found by its voxels, which takes the owner's key."""
         if not trainingFolder:
             raise MemorizationIndexError(
@@ -98,7 +135,11 @@ class TrainingVolumes:
                     "files, under Advanced › Key file (there is none at {key})."
                 ).format(name=name, key=self.key)
             )
-        files = self._locate(self.folder, trainingFolder, self.key).get(name)
+        return self._linked(name, trainingFolder, self.key)
+
+    def _linked(self, name, trainingFolder, key):
+        """The file below a folder that has the voxels."""
+        files = self._locate(self.folder, trainingFolder, key).get(name)
         if not files:
             raise MemorizationIndexError(
                 _(
@@ -107,3 +148,11 @@ class TrainingVolumes:
                 ).format(name=name, folder=trainingFolder)
             )
         return Path(files[0])
+
+
+def _fingerprinting(node):
+    """Generator: the fingerprint of a node, None where it holds no volume that a file could."""
+    try:
+        return (yield from fingerprinting(node))
+    except (MemorizationIndexError, ValueError, AttributeError):
+        return None

@@ -50,17 +50,25 @@ class VolumeWriter:
         nodes = list(nodes)
         names = uniqueNames(nodes)
         known = dict(zip(names, subjects or [None] * len(nodes), strict=True))
-        steps = self.writingNamed(dict(zip(names, nodes, strict=True)))
-        return self._thenTable(steps, known)
+        return self.writingNamed(dict(zip(names, nodes, strict=True)), known)
 
-    def writingNamed(self, nodes):
-        """The same for ``{volume name: node}``, without the table; the same name gives the same file name."""
-        return self._files([(name, node, taken) for name, node in nodes.items() if (taken := self._take(name, node))])
+    def writingNamed(self, nodes, subjects=None):
+        """The same for ``{volume name: node}``; ``subjects``: ``{volume name: subject}`` of those that are known."""
+        taken = [(name, node, taken) for name, node in nodes.items() if (taken := self._take(name, node))]
+        return self._thenTable(self._files(taken), subjects or {})
 
     def skip(self, path, reason):
         """Note that the worker left out the file at ``path``; the reason then names the volume instead of the file."""
         name = next((name for name in self.written if fileName(name) == path.name), None)
-        self.skipped[name or str(path)] = reason.replace(str(path), name) if name else reason
+        self.skipped[name or str(path)] = self.named(reason)
+
+    def named(self, text):
+        """A text of the worker's that names volumes instead of the files that were written."""
+        for name in self.written:
+            path = self.folder / fileName(name)
+            for place in (path, path.resolve()):
+                text = text.replace(str(place), name)
+        return text
 
     @staticmethod
     def reasonAgainst(node, name):
@@ -96,7 +104,7 @@ class VolumeWriter:
 
     def _thenTable(self, steps, subjects):
         yield from steps
-        rows = [(fileName(name), name, subjects[name] or name) for name in self.written]
+        rows = [(fileName(name), name, subjects.get(name) or name) for name in self.written]
         with self.table.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("path", "volume", "subject"), *rows])
 

@@ -1,6 +1,7 @@
 """The scored volumes, worst first."""
 
 import math
+import os
 
 import qt
 from slicer.i18n import tr as _
@@ -46,16 +47,16 @@ class Worklist:
         header.setSectionsClickable(True)
         header.setHighlightSections(False)
         header.setStretchLastSection(True)
-        # Where a narrow panel shows them too: the decision beside the name, flagged slices after the verdict.
-        header.moveSection(len(_COLUMNS) - 1, 1)
-        header.moveSection(len(_COLUMNS) - 1, 3)
+        # Where a narrow panel shows them too: the decision beside the name; after the verdict match, flagged slices.
+        for place in (1, 3, 3):
+            header.moveSection(len(_COLUMNS) - 1, place)
         header.setMinimumSectionSize(_NARROWEST)
         header.connect("sectionClicked(int)", self._onHeader)
         self._kinds = {
             _("All volumes"): lambda row: True,
             _("Copies and suspicious"): lambda row: row["verdict"] in ("copy", "suspicious"),
             _("Not decided yet"): lambda row: not row["decision"] and row["verdict"] != "skipped",
-            _("Left out"): lambda row: row["verdict"] == "skipped",
+            _("Skipped"): lambda row: row["verdict"] == "skipped",
         }
         for text in self._kinds:
             filterSelector.addItem(text)
@@ -83,6 +84,11 @@ class Worklist:
         self._chosen, self._sort = None, None
         self._table.horizontalHeader().setSortIndicatorShown(False)
         self._fill()
+
+    @property
+    def isFiltered(self):
+        """Whether there are volumes that are not shown."""
+        return len(self._shown) < len(self._rows)
 
     def names(self):
         """The names of the volumes that are shown, from top to bottom."""
@@ -116,7 +122,7 @@ class Worklist:
             verdict = self._item(number, 1)
             verdict.setForeground(qt.QBrush(qt.QColor(color)) if color else qt.QBrush(self._table.palette.text()))
             verdict.setIcon(_swatch(color) if color else qt.QIcon())
-            self._item(number, 0).setToolTip(row.get("reason") or row["volume"])
+            self._item(number, 0).setToolTip("\n".join(filter(None, [row["volume"], row.get("reason")])))
         self._table.blockSignals(blocked)
         self._mark()
 
@@ -218,7 +224,10 @@ def _explanations():
             " through 0 (typical) to +1 (novel)."
         ),
         _("The training subject that the volume matches."),
-        _("How many slices are flagged, of those that were scored; of a hundred novel ones one is, by chance."),
+        _(
+            "How many slices are flagged, of those that were scored: by their class (exact, copy, altered copy), or at"
+            " p at most .01, as one of a hundred novel ones is by chance. With few subjects no p is that small."
+        ),
         _("What the reader decided on the volume, and on how many of its slices."),
     )
 
@@ -230,8 +239,10 @@ def summary(rows):
     found = _("{copies} of {count} is a copy") if counts["copy"] == 1 else _("{copies} of {count} are copies")
     text = found.format(copies=counts["copy"], count=scored)
     text += _(", {suspicious} suspicious").format(suspicious=counts["suspicious"])
+    if counts["uncalibrated"]:
+        text += _(", {count} uncalibrated").format(count=counts["uncalibrated"])
     if left:
-        text += _(", {count} left out").format(count=left)
+        text += _(", {count} skipped").format(count=left)
     return text if rows else ""
 
 
@@ -268,11 +279,16 @@ def _number(value):
     return -math.inf if math.isnan(value) else value
 
 
+def shownName(name, isScored):
+    """A volume's name without the folders of a file that was skipped, which has no other name than its path."""
+    return name if isScored or not os.path.isabs(name) else os.path.basename(name)
+
+
 def _cells(row):
     """What the columns show."""
     texts = []
     for name, form in _COLUMNS:
-        value = row[name]
+        value = shownName(row[name], row["verdict"] != "skipped") if name == "volume" else row[name]
         texts.append(value if form is None else "" if math.isnan(value) else form.format(value))
     if texts[4]:
         texts[4] += f" / {row['oni']:+.2f}"

@@ -168,6 +168,7 @@ def _build(
             )
 
     if not encoded.volumes:
+        shutil.rmtree(workspace, ignore_errors=True)  # nothing in it could be gone on from
         raise MemorizationIndexError(
             f"None of the {len(cohort.entries)} training images can be used; the first reason: "
             f"{encoded.skipped[0].reason}"

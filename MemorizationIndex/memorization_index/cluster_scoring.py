@@ -53,7 +53,7 @@ def score_there(
             f"they see, so save it there."
         )
     root = None if options.training_root is None else options.training_root.absolute()
-    links = links_of(reference.manifest, options.training_root, options.key, progress)
+    links = links_of(reference, options.training_root, options.key, progress)
     training = TrainingImages(reference.volumes, reference.plane, root, progress, links)
     folder = reference.folder.absolute()
     common = (folder, reference.fingerprint, _recipe(reference, options), root, links, plane)

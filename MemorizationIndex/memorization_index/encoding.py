@@ -23,7 +23,16 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
 from memorization_index.verification import TrainingVolume
-from memorization_index.volumes import IMAGE_PLANE, SliceStack, Volume, check_header, read_volume, to_slices
+from memorization_index.volumes import (
+    IMAGE_PLANE,
+    SliceStack,
+    Volume,
+    acquired_plane,
+    check_header,
+    read_volume,
+    stored_spacing,
+    to_slices,
+)
 
 #: Volumes that are encoded together and written as one unit.
 _UNIT_FILES = 32
@@ -67,21 +76,28 @@ def read_slices(entry: Entry, plane: str, building: bool = False) -> tuple[Volum
         raise MemorizationIndexError(
             f"{entry.path}: is {found} among {expected}; expected {expected}, so examine it in a run of its own."
         )
-    own = volume.acquisition_plane
-    if own not in (None, plane):
-        remedy = f"build another reference of such volumes with --plane {own}"
-        if not building:
-            remedy = f"use a reference built with --plane {own}"
-        raise MemorizationIndexError(
-            f"{entry.path}: was acquired in {own} slices (voxels {' × '.join(f'{s:.2f}' for s in volume.spacing)} mm "
-            f"along S, A, R); expected {plane} slices, so {remedy}."
-        )
+    if not volume.is_image:
+        check_plane(str(entry.path), volume.spacing, plane, building)
     stack = to_slices(volume, plane)
     if not stack.images:
         raise MemorizationIndexError(
             f"{entry.path}: every slice is constant or empty; expected an image that shows anatomy, so check the file."
         )
     return volume, stack
+
+
+def check_plane(name: str, spacing: Sequence[float], plane: str, building: bool) -> None:
+    """Refuse a volume, by its spacing along z, y, x, that was acquired in another plane."""
+    own = acquired_plane(spacing)
+    if own in (None, plane):
+        return
+    remedy = f"build another reference of such volumes with --plane {own}"
+    if not building:
+        remedy = f"use a reference built with --plane {own}"
+    raise MemorizationIndexError(
+        f"{name}: was acquired in {own} slices (voxels {' × '.join(f'{s:.2f}' for s in spacing)} mm "
+        f"along S, A, R); expected {plane} slices, so {remedy}."
+    )
 
 
 def encode(entries: Sequence[Entry], plane: str, describer: Describer, workspace: Path, progress: Progress) -> Encoded:
@@ -205,6 +221,20 @@ def leave_out_unreadable(cohort: Cohort) -> None:
         except MemorizationIndexError as error:
             cohort.skipped.append(Skipped(str(entry.path), str(error)))
     cohort.entries = readable
+
+
+def leave_out_other_planes(cohort: Cohort, plane: str) -> None:
+    """Move the entries that were acquired in another plane, by their headers alone, to those that are skipped."""
+    fitting = []
+    for entry in cohort.entries:
+        try:
+            spacing = stored_spacing(entry.files)
+            if spacing is not None:
+                check_plane(str(entry.path), spacing, plane, building=True)
+            fitting.append(entry)
+        except MemorizationIndexError as error:
+            cohort.skipped.append(Skipped(str(entry.path), str(error)))
+    cohort.entries = fitting
 
 
 def chosen_plane(entries: Sequence[Entry], plane: str) -> str:

@@ -128,7 +128,7 @@ def score_queries(
         found = _retrieve(reference, queries, describer, images, progress)
         if not found:
             raise nothing_scored(skipped)
-        links = links_of(reference.manifest, options.training_root, options.key, progress)
+        links = links_of(reference, options.training_root, options.key, progress)
         training = TrainingImages(reference.volumes, reference.plane, options.training_root, progress, links)
         if options.training_root is not None and not training.is_any_there():
             progress.warning(_another_folder(reference, options.training_root))

@@ -15,6 +15,7 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import Match, agreement_map, in_threads, match
 from memorization_index.progress import Progress
 from memorization_index.spectral import INPUT_SIZE, View
+from memorization_index.tables import read_table
 from memorization_index.volumes import read_volume, square_images, to_slices
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def check_voxels(volume: TrainingVolume, fingerprint: str, path: Path) -> None:
 
 
 class TrainingImages:
-    """The training images on disk, found where they were at build time or below a folder that the user names."""
+    """The training images on disk, found where they were at build time or below a folder that the user names.
+
+    ``root`` may also be a table of ``volume`` and ``path``; volumes that it does not name are where they were.
+    """
 
     def __init__(
         self,
@@ -64,12 +68,14 @@ class TrainingImages:
         progress: Progress,
         links: Links | None = None,
     ) -> None:
-        if root is not None and not root.is_dir():
+        if root is not None and not root.exists():
             raise MemorizationIndexError(
                 f"--training-root {root}: is no folder; expected the one that holds the training volumes now."
             )
-        self._volumes, self._plane, self._root, self._progress = volumes, plane, root, progress
-        self._links = links  # of a pseudonymized reference, which names no files
+        self._named = _files_named(root) if root is not None and root.is_file() else {}
+        self._volumes, self._plane, self._progress = volumes, plane, progress
+        self._root = None if self._named else root
+        self._links = links  # where files are found by their voxels
         self._missing: set[int] = set()
         self._told_of_missing, self._told_of_changed = False, 0
 
@@ -86,7 +92,8 @@ class TrainingImages:
         """The files of a volume, or None where they are not there."""
         if self._links is not None:
             return self._links.files(self._volumes[volume].fingerprint)
-        stored = [Path(f) for f in self._volumes[volume].files]
+        name = self._volumes[volume].name
+        stored = [self._named[name]] if name in self._named else [Path(f) for f in self._volumes[volume].files]
         if self._root is not None:
             stored = [below(self._root, f) for f in stored]
         return tuple(stored) if stored and all(f.is_file() for f in stored) else None
@@ -139,6 +146,11 @@ class TrainingImages:
         check_voxels(entry, found, files[0])
         stack = to_slices(read, self._plane, numbers)  # foreground when it was built, and the voxels are the same
         return dict(zip(stack.numbers.tolist(), square_images(stack, INPUT_SIZE), strict=True))
+
+
+def _files_named(table: Path) -> dict[str, Path]:
+    rows, column = read_table(table)
+    return {row.get("volume", ""): table.parent / row[column] for row in rows}
 
 
 def below(root: Path, original: Path) -> Path:

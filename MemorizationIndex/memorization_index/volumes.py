@@ -95,21 +95,28 @@ class Volume:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of shape, spacing (to 1e-4 mm) and decoded voxels: the same scan in any file format or order."""
-        digest = hashlib.sha256()
-        # Rounded between the fractions that fields of view over matrix sizes give (0.46875), where a last bit matters.
-        spacing = [math.floor(s * 1e4 + 0.3125) for s in self.spacing]
-        digest.update(repr((self.voxels.shape, spacing)).encode())
+        digest = begun_fingerprint(self.voxels.shape, self.spacing)
         digest.update(np.ascontiguousarray(self.voxels).data)
-        return digest.hexdigest()
+        return str(digest.hexdigest())
 
     @property
     def acquisition_plane(self) -> str | None:
         """The plane across which voxels are thickest (by more than a third), or None for near-isotropic voxels."""
-        if self.is_image:
-            return IMAGE_PLANE
-        order = sorted(range(3), key=lambda axis: self.spacing[axis])
-        thickest, next_one = order[2], order[1]
-        return PLANES[thickest] if self.spacing[thickest] > 4 / 3 * self.spacing[next_one] else None
+        return IMAGE_PLANE if self.is_image else acquired_plane(self.spacing)
+
+
+def acquired_plane(spacing: Sequence[float]) -> str | None:
+    """The plane of a volume with this spacing along z, y, x; see :attr:`Volume.acquisition_plane`."""
+    order = sorted(range(3), key=lambda axis: spacing[axis])
+    thickest, next_one = order[2], order[1]
+    return PLANES[thickest] if spacing[thickest] > 4 / 3 * spacing[next_one] else None
+
+
+def begun_fingerprint(shape: tuple[int, ...], spacing: tuple[float, ...]) -> Any:
+    """The hash of a volume's fingerprint before its voxels were added."""
+    # Rounded between the fractions that fields of view over matrix sizes give (0.46875), where a last bit matters.
+    rounded = [math.floor(s * 1e4 + 0.3125) for s in spacing]
+    return hashlib.sha256(repr((shape, rounded)).encode())
 
 
 @dataclass(frozen=True)
@@ -277,23 +284,39 @@ def slice_count(files: Sequence[Path], plane: str) -> int:
     if name.endswith(".npy"):
         shape = [s for s in npy_header(path).shape if s != 1]
         return shape[PLANES.index(plane)] if len(shape) == 3 else 1
-    size, direction = _stored_axes(files)
+    size, _, direction = _stored_axes(files)
     if len(size) < 3 or 1 in size[:3]:
         return 1
-    matrix = np.abs(np.reshape(direction, (len(size), len(size))))[:3, :3]
-    return size[int(np.argmax(matrix[2 - PLANES.index(plane)]))]  # planes are named z first, axes stored x first
+    return size[_stored_order(direction, len(size))[PLANES.index(plane)]]
 
 
-def _stored_axes(files: Sequence[Path]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Size and direction of the axes of a volume, x first, by its header alone."""
+def stored_spacing(files: Sequence[Path]) -> tuple[float, ...] | None:
+    """Spacing along z, y, x of a 3-D volume, by its header alone; None where that does not tell."""
+    if not files[0].name.lower().endswith(VOLUME_SUFFIXES) or files[0].name.lower().endswith(".npy"):
+        return None
+    size, spacing, direction = _stored_axes(files)
+    if len(size) < 3 or 1 in size[:3]:
+        return None
+    return tuple(spacing[axis] for axis in _stored_order(direction, len(size)))
+
+
+def _stored_order(direction: tuple[float, ...], dimension: int) -> list[int]:
+    """Which stored axis (x first) runs along z, y and x."""
+    matrix = np.abs(np.reshape(direction, (dimension, dimension)))[:3, :3]
+    return [int(np.argmax(matrix[row])) for row in (2, 1, 0)]
+
+
+def _stored_axes(files: Sequence[Path]) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
+    """Size, spacing (none of DICOM) and direction of the axes of a volume, x first, by its header alone."""
     path, name = files[0], files[0].name.lower()
     if not name.endswith(VOLUME_SUFFIXES):
-        return dicom_axes(files)
+        size, direction = dicom_axes(files)
+        return size, (), direction
     if name.endswith((".nii", ".nii.gz")):
         with _nifti_reader(path) as reader:
-            return reader.GetSize(), reader.GetDirection()
+            return reader.GetSize(), reader.GetSpacing(), reader.GetDirection()
     header = nrrd_header(path) if name.endswith((".nrrd", ".nhdr")) else metaimage_header(path)
-    return header.size, header.direction
+    return header.size, header.spacing, header.direction
 
 
 def _read(files: Sequence[Path]) -> Volume:

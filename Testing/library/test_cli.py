@@ -317,6 +317,19 @@ def test_preview_leaves_out_what_cannot_be_read(tiny, tmp_path: Path, capsys) ->
     assert "empty.nii.gz: is empty" in printed.err
 
 
+def test_preview_and_build_leave_out_the_same_planes(tmp_path: Path, capsys) -> None:
+    """The preview by headers alone; nothing is left to resume where nothing could be used."""
+    thick = phantoms.sitk.GetImageFromArray(phantoms.anatomy(1)[:6])
+    thick.SetSpacing((1, 1, 5))
+    (tmp_path / "scans").mkdir()
+    for name in ("a.nii.gz", "a.nrrd", "a.mha"):
+        phantoms.sitk.WriteImage(thick, str(tmp_path / "scans" / name))
+    for command in (["preview"], ["build", "--out", str(tmp_path / "reference")]):
+        main([*command, str(tmp_path / "scans"), "--plane", "coronal"])
+        assert capsys.readouterr().err.count("was acquired in axial slices") >= 3
+    assert not (tmp_path / ".reference.building").exists()
+
+
 def test_python_tells_what_the_command_line_tells(tiny, tmp_path: Path, caplog) -> None:
     shutil.copytree(tiny.training, tmp_path / "scans")
     (tmp_path / "scans" / "broken.nii.gz").write_text("broken")
@@ -332,12 +345,12 @@ def test_preview_says_what_build_would_take(tiny, tmp_path: Path, command, capsy
     scan = next(tiny.training.iterdir()).read_bytes()
     for number in range(22):
         (tmp_path / "scans" / f"{number:02d}.nii.gz").write_bytes(scan)
-    assert main(["preview", str(tmp_path / "scans"), "--plane", "coronal"]) == 0
+    assert main(["preview", str(tmp_path / "scans"), "--plane", "axial"]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[0] == "22 volumes of 22 subjects, taken from one a file (22); plane: coronal; skipped: 0 files"
+    assert lines[0] == "22 volumes of 22 subjects, taken from one a file (22); plane: axial; skipped: 0 files"
     assert lines[1] == "00.nii.gz: 1 volume"
-    assert lines[21:] == ["… and 2 more (all with --json)", "slices of a volume:", "48: 22 volumes"]
+    assert lines[21:] == ["… and 2 more (all with --json)", "slices of a volume:", "3: 22 volumes"]
     assert "22 volumes name no subject" in printed.err
     assert "copies are missed: name the subjects" in printed.err
     [done] = command("preview", tiny.training).of("done")

@@ -100,7 +100,7 @@ class ModeTest(CompareTestCase):
             waitUntil(lambda shown=shown: self.texts(QUERY) == [f"blink: {shown} volume"], seconds=5)
             self.assertEqual(self.composite(QUERY).GetForegroundOpacity() > 0, shown == "training")
         self.comparing.mode = "side by side"
-        self.assertEqual(self.texts(QUERY), [])
+        self.assertEqual(self.texts(QUERY), ["copy"], "the volume's name")
 
     def test_an_exact_copy_does_not_differ(self):
         copy = addVolume(slicer.util.arrayFromVolume(self.training), "exact", OBLIQUE)
@@ -109,6 +109,7 @@ class ModeTest(CompareTestCase):
         alignments = {"exact": dict.fromkeys(numbers, SAME)}
         self.results = showResult(self.folder / "exact", {"exact": copy}, {"exact": rows}, None, alignments)
         self.results.parameter.referenceFolder = self.reference
+        self.comparing.cleanup()
         self.node = copy
         self.compare().mode = "difference"
         self.assertEqual(self.texts(QUERY), ["difference: none above 0.5 % of the window"])

@@ -189,7 +189,8 @@ class ReopenedTest(ViewTestCase):
         slicer.mrmlScene.Clear(0)
         slicer.util.loadScene(str(self.folder / "scene.mrb"))
         node, logic = slicer.util.getNode("copy"), MemorizationIndexLogic()
-        logic.getParameterNode().referenceFolder = self.folder / "gone"
+        parameter = logic.getParameterNode()
+        parameter.referenceFolder = parameter.resultReference = self.folder / "gone"
         overlay = Overlay(logic.results)
         self.addCleanup(overlay.cleanup)
         overlay.enabled = True

@@ -4,9 +4,11 @@ import re
 import shutil
 import unittest
 
+import numpy as np
 import qt
 import slicer
 import vtk
+from MemorizationIndexLib import VolumeWriter
 from panelsupport import PanelTestCase
 from testsupport import NEW, TRAINING, addVolume, column, sharedReference, waitUntil
 
@@ -19,12 +21,12 @@ class InputTestCase(PanelTestCase):
     def choose(self, combo, number):
         combo.setCurrentIndex(number)
 
-    def apply(self):
+    def apply(self, said="Done."):
         self.ui.referencePath.currentPath = str(self.reference)
         self.click(self.ui.applyButton)
         self.logic.wait()
         slicer.app.processEvents()
-        self.assertEqual(self.ui.statusLabel.text, "Done.")
+        self.assertEqual(self.ui.statusLabel.text, said)
 
 
 class FilesTest(InputTestCase):
@@ -50,7 +52,7 @@ class FilesTest(InputTestCase):
         storage.WriteData(addVolume(NEW, "good"))
         self.choose(self.ui.sourceSelector, 2)
         self.ui.filesPath.currentPath = str(folder)
-        self.apply()
+        self.apply("Done; 1 volume skipped, see Log.")
         self.assertEqual(self.row(1, (1,)), ["skipped"])
         self.assertIn("torn.nrrd", self.ui.logText.toPlainText())
         self.ui.worklistTable.selectRow(1)
@@ -73,13 +75,14 @@ class ResumeTest(InputTestCase):
         waitUntil(unit.exists, 120)
         self.click(self.ui.buildButton)
         waitUntil(lambda: not self.logic.busy)
-        self.assertEqual(self.ui.statusLabel.text, "Stopped.")
+        self.assertEqual(self.ui.buildStatusLabel.text, "Stopped.")
+        self.assertNotIn("command", self.ui.logText.toPlainText())
         self.assertEqual(self.ui.buildButton.text, "Resume")
         self.assertIn("goes on where it was", self.ui.referenceInfoLabel.text)
         finished, counts = unit.stat().st_mtime_ns, []
 
         def goesOn():
-            found = re.search(r"describing: (\d+) of 36", self.ui.statusLabel.text)
+            found = re.search(r"Reading: (\d+) of 36", self.ui.buildStatusLabel.text)
             counts.extend(int(found[1]) for found in [found] if found)
             return counts and counts[-1] > 32
 
@@ -131,10 +134,69 @@ class BuildTest(InputTestCase):
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
         self.check(self.ui.trainingSelector, addVolume(NEW, "a"), addVolume(NEW, "b"), empty)
         self.click(self.ui.previewButton)
-        self.assertIn("2 volumes of 2 subjects (a, b).", self.ui.previewLabel.text)
+        self.assertIn("2 volumes of 2 subjects (a, b), cut into axial slices.", self.ui.previewLabel.text)
         self.assertIn("1 would be skipped: empty: has no voxels", self.ui.previewLabel.text)
         self.ui.trainingSelector.setCheckState(empty, qt.Qt.Unchecked)
         self.assertEqual(self.ui.previewLabel.text, "", "it was of another choice")
+
+    def test_preview_says_what_lies_in_another_plane(self):
+        coronal = addVolume(NEW, "coronal", np.diag([1.0, 1.0, 1.0, 1.0])[:, [0, 2, 1, 3]] * [1, 1, 4, 1])
+        self.check(self.ui.trainingSelector, addVolume(NEW, "a"), coronal)
+        self.click(self.ui.previewButton)
+        self.assertIn("1 volume of 1 subject (a), cut into axial slices.", self.ui.previewLabel.text)
+        self.assertIn("coronal: was acquired in coronal slices", self.ui.previewLabel.text)
+        self.assertIn("Plane: coronal", self.ui.previewLabel.text)
+        self.ui.planeSelector.setCurrentText("coronal")
+        self.assertEqual(self.ui.previewLabel.text, "", "it was of another plane")
+        self.click(self.ui.previewButton)
+        self.assertIn("2 volumes of 2 subjects (coronal, a), cut into coronal slices.", self.ui.previewLabel.text)
+
+    def test_a_build_of_which_nothing_can_be_used_is_not_gone_on_with(self):
+        training = self.folder / "training"
+        coronal = addVolume(NEW, "coronal", np.diag([1.0, 1.0, 1.0, 1.0])[:, [0, 2, 1, 3]] * [1, 1, 4, 1])
+        VolumeWriter(training).write([coronal])
+        (training / "volumes.csv").unlink()
+        self.choose(self.ui.trainingSourceSelector, 1)
+        self.ui.trainingFilesPath.currentPath = str(training)
+        self.click(self.ui.previewButton)
+        self.logic.wait()
+        self.assertIn("was acquired in coronal slices", self.ui.previewLabel.text)
+        self.ui.referencePath.currentPath = str(self.folder / "reference")
+        self.click(self.ui.buildButton)
+        self.logic.wait()
+        self.assertIn("None of the 1 training images can be used", self.ui.buildStatusLabel.text)
+        self.assertEqual(self.ui.buildButton.text, "Build")
+        self.assertIn("Nothing is there yet", self.ui.referenceInfoLabel.text)
+
+    def test_an_error_names_the_volume(self):
+        self.ui.logText.clear()
+        for selector, button, label in (
+            (self.ui.volumeSelector, self.ui.applyButton, self.ui.statusLabel),
+            (self.ui.trainingSelector, self.ui.buildButton, self.ui.buildStatusLabel),
+        ):
+            empty = addVolume(np.zeros((5, 6, 7), np.int16), "blank")
+            self.check(selector, empty)
+            target = self.reference if button is self.ui.applyButton else self.folder / "reference"
+            self.ui.referencePath.currentPath = str(target)
+            self.click(button)
+            self.logic.wait()
+            self.assertIn("blank: every slice is constant or empty", label.text)
+            self.assertNotIn(".nrrd", label.text + self.ui.logText.toPlainText())
+            self.assertNotIn("query", label.text)
+            slicer.mrmlScene.RemoveNode(empty)
+        self.assertFalse((self.folder / ".reference.building").exists())
+
+    def test_a_build_without_a_folder(self):
+        self.check(self.ui.trainingSelector, addVolume(NEW, "a"))
+        self.click(self.ui.buildButton)
+        self.assertEqual(self.ui.buildStatusLabel.text, "Name a new, empty folder under Reference folder.")
+
+    def test_what_a_build_would_replace_is_said(self):
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.assertNotIn("replace", self.ui.referenceInfoLabel.text)
+        self.check(self.ui.trainingSelector, addVolume(NEW, "a"))
+        self.assertIn("6 subjects, 6 volumes", self.ui.referenceInfoLabel.text)
+        self.assertIn("Build would replace it", self.ui.referenceInfoLabel.text)
 
     def test_preview_of_files_by_the_worker(self):
         (self.folder / "list.csv").write_text(
@@ -147,7 +209,9 @@ class BuildTest(InputTestCase):
         self.ui.trainingFilesPath.currentPath = str(self.folder / "list.csv")
         self.click(self.ui.previewButton)
         self.logic.wait()
-        self.assertIn("6 volumes of 3 subjects (sub-0, sub-1, sub-2).", self.ui.previewLabel.text)
+        self.assertIn(
+            "6 volumes of 3 subjects (sub-0, sub-1, sub-2), cut into axial slices.", self.ui.previewLabel.text
+        )
         self.assertIn("1 would be skipped:", self.ui.previewLabel.text)
         self.assertIn("gone.nrrd", self.ui.previewLabel.text)
 

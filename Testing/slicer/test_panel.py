@@ -6,6 +6,7 @@ from pathlib import Path
 
 import qt
 import slicer
+from MemorizationIndexLib.CompareLayout import QUERY
 from panelsupport import MODULE, PanelTestCase
 from testsupport import NEW, TRAINING, addVolume, sharedReference, waitUntil
 
@@ -98,6 +99,61 @@ class RunTest(RunPanelTestCase):
         self.click(self.ui.loadMatchButton)
         waitUntil(lambda: not self.ui.compareMessageLabel.text)
 
+    def test_a_row_opens_at_one_slice_and_stays_there(self):
+        copy = addVolume(TRAINING[2], "copy")
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, copy, addVolume(NEW, "new"))
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        waitUntil(lambda: self.panel.display.compare.active)
+        best = self.panel.display.compare._comparison._best()
+        other = next(row for row in self.panel.results._rows if row["slice"] != best)
+        self.logic.results.worstSlice = lambda name: other
+        self.addCleanup(self.logic.results.__dict__.pop, "worstSlice")
+        for number in (1, 0):
+            self.ui.worklistTable.selectRow(number)
+            waitUntil(lambda: self.panel.display._steps is None and self.panel.display.compare.active)
+        self.assertEqual(self.panel.results._row["slice"], other["slice"])
+
+    def test_the_first_row_after_a_run_has_a_legend(self):
+        """The comparison's views are made after the heat map."""
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, addVolume(TRAINING[2], "copy"))
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        waitUntil(lambda: self.panel.display.compare.active)
+        view = slicer.app.layoutManager().sliceWidget(QUERY).sliceView()
+        renderers = view.renderWindow().GetRenderers()
+        every = [renderers.GetItemAsObject(number) for number in range(renderers.GetNumberOfItems())]
+        props = [prop for renderer in every for prop in renderer.GetViewProps()]
+        self.assertTrue([prop for prop in props if prop.IsA("vtkScalarBarActor")])
+
+    def test_a_comparison_goes_on_without_the_training_volume(self):
+        self.ui.referencePath.currentPath = str(self.reference)
+        copy = addVolume(TRAINING[2], "copy")
+        self.check(self.ui.volumeSelector, copy)
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        waitUntil(lambda: self.panel.display.compare.active)
+        training, moved = sharedReference() / "training", sharedReference() / "moved"
+        training.rename(moved)
+        self.addCleanup(moved.rename, training)
+        slicer.mrmlScene.RemoveNode(copy.GetNodeReference("MemorizationIndexMatch"))
+        self.panel.update()
+        waitUntil(lambda: "neither in the scene" in self.ui.compareMessageLabel.text)
+        self.assertEqual(self.logic.getParameterNode().compare, "side by side")
+
+    def test_an_empty_volume_stays_ticked(self):
+        empty, new = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"), addVolume(NEW, "new")
+        self.ui.referencePath.currentPath = str(self.reference)
+        self.check(self.ui.volumeSelector, empty, new)
+        self.click(self.ui.applyButton)
+        self.logic.wait()
+        slicer.app.processEvents()
+        self.assertEqual(self.ui.statusLabel.text, "Done; 1 volume skipped, see Log.")
+        self.assertIn("empty: has no voxels", self.ui.logText.toPlainText())
+        self.assertEqual(list(self.logic.getParameterNode().volumes), [empty, new])
+
     def test_a_path_is_taken_when_it_is_typed(self):
         """Not at every character: the comparison would begin anew with each."""
         self.ui.referencePath.currentPath = str(self.reference)
@@ -107,7 +163,7 @@ class RunTest(RunPanelTestCase):
         waitUntil(lambda: self.panel.display.compare.active)
         begun = []
         showing = self.panel.display.compare.showing
-        self.panel.display.compare.showing = lambda node: begun.append(node) or showing(node)
+        self.panel.display.compare.showing = lambda node, **options: begun.append(node) or showing(node, **options)
         for end in range(1, 6):
             self.ui.trainingPath.currentPath = "/gone/"[:end]
             slicer.app.processEvents()
@@ -125,9 +181,12 @@ class RunTest(RunPanelTestCase):
         self.assertEqual((self.ui.buildButton.text, self.ui.applyButton.text), ("Stop", "Apply"))
         self.assertFalse(self.ui.applyButton.enabled)
         self.assertIn("is being built", self.ui.applyButton.toolTip)
+        waitUntil(lambda: " of " in self.ui.buildStatusLabel.text)
         self.click(self.ui.buildButton)
         waitUntil(lambda: not self.logic.busy)
         self.assertTrue(self.ui.applyButton.enabled)
+        self.assertEqual(self.ui.buildButton.text, "Build", "of the scene's volumes nothing is left to go on with")
+        self.assertIn("Nothing is there yet", self.ui.referenceInfoLabel.text)
 
     def test_build_then_score(self):
         training = [addVolume(array, f"scan{i}") for i, array in enumerate(TRAINING)]
@@ -136,7 +195,7 @@ class RunTest(RunPanelTestCase):
         self.check(self.ui.trainingSelector, *training)
         self.click(self.ui.buildButton)
         self.logic.wait()
-        self.assertEqual(self.ui.statusLabel.text, "Done.")
+        self.assertEqual(self.ui.buildStatusLabel.text, "Done.")
         self.check(self.ui.volumeSelector, addVolume(TRAINING[1], "copy"))
         self.click(self.ui.applyButton)
         self.logic.wait()
@@ -197,7 +256,8 @@ class SceneTest(RunPanelTestCase):
     def test_everything_chosen_is_saved_with_the_scene(self):
         parameter = self.logic.getParameterNode()
         volumes = {"trainingVolumes": [addVolume(NEW, "trained on")], "volumes": [addVolume(NEW, "chosen")]}
-        names = ("referenceFolder", "trainingFiles", "files", "exportFolder", "trainingFolder", "keyFile", "weights")
+        names = ["referenceFolder", "trainingFiles", "files", "exportFolder", "trainingFolder", "keyFile", "weights"]
+        names.append("resultReference")
         chosen = {
             **{name: Path("/data") / name for name in names},
             "trainingSource": "files", "plane": "sagittal", "source": "hierarchy", "reader": "Dr. M.",

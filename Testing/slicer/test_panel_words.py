@@ -77,7 +77,7 @@ class PanelWordsTest(PanelTestCase):
         self.ui.referencePath.currentPath = str(folder)
         self.click(self.ui.buildButton)
         waitUntil(lambda: not self.logic.busy, 60)
-        self.assertIn("choose another folder", self.ui.statusLabel.text)
+        self.assertIn("choose another folder", self.ui.buildStatusLabel.text)
         self.assertIn("is not a reference", self.ui.referenceInfoLabel.text)
         self.checked(self.ui.referenceInfoLabel.text)
 

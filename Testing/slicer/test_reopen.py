@@ -72,7 +72,7 @@ class ReopenTest(PanelTestCase):
         self.click(self.ui.exportButton)
         self.logic.wait()
         slicer.app.processEvents()
-        self.assertIn("report.html", self.ui.statusLabel.text)
+        self.assertIn("report.html", self.ui.exportStatusLabel.text)
         report = (self.folder / "result" / "report.html").read_text(encoding="utf-8")
         self.assertIn("copy", report)
         written = {path.name for path in (self.folder / "result").iterdir()}

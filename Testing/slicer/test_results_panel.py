@@ -5,7 +5,7 @@ import unittest
 
 import qt
 import slicer
-from MemorizationIndexLib.Shortcuts import KEYS
+from MemorizationIndexLib.Shortcuts import KEYS, Shortcuts
 from panelsupport import COPY, FLAGGED, PanelTestCase, smallVolume
 from testsupport import waitUntil
 
@@ -67,8 +67,8 @@ class WorklistTest(PanelTestCase):
 
     def test_what_matters_comes_first(self):
         header = self.ui.worklistTable.horizontalHeader()
-        titles = [self.ui.worklistTable.horizontalHeaderItem(header.logicalIndex(place)).text() for place in range(4)]
-        self.assertEqual(titles, ["Volume", "Decision", "Verdict", "Flagged"])
+        titles = [self.ui.worklistTable.horizontalHeaderItem(header.logicalIndex(place)).text() for place in range(5)]
+        self.assertEqual(titles, ["Volume", "Decision", "Verdict", "Match", "Flagged"])
 
     def test_filtering(self):
         self.addCleanup(self.ui.filterSelector.setCurrentIndex, 0)  # the panel outlives the test
@@ -97,6 +97,7 @@ class WorklistTest(PanelTestCase):
         self.assertEqual(self.logic.review.decisionOf("second")["decision"], "copy")
         self.ui.filterEdit.setText("no such volume")
         self.assertEqual((self.panel.results.node, self.ui.chosenLabel.text), (None, ""))
+        self.assertIn("change the filter", self.panel.results.plot._empty)
         for button in (self.ui.volumeCopyButton, self.ui.sliceCopyButton, self.ui.noteEdit):
             self.assertFalse(button.enabled)
         self.panel.onJump(nodes["third"], 2)
@@ -121,7 +122,7 @@ class WorklistTest(PanelTestCase):
         self.showResult({"b": {}, "c": COPY}, {"b": {1: {}}, "c": {2: FLAGGED}}, skipped=skipped)
         self.assertEqual(self.names(), ["c", "b", "a torn.nii"], "a new result is sorted worst first")
         self.assertEqual(self.panel.results.worklist.chosen, "c")
-        self.assertEqual(self.ui.summaryLabel.text, "1 of 2 is a copy, 0 suspicious, 1 left out")
+        self.assertEqual(self.ui.summaryLabel.text, "1 of 2 is a copy, 0 suspicious, 1 skipped")
         self.ui.statusLabel.clear()
         self.ui.worklistTable.selectRow(2)
         self.assertEqual((self.ui.statusLabel.text, self.ui.volumeLabel.text), ("", "a torn.nii: is no image"))
@@ -130,6 +131,23 @@ class WorklistTest(PanelTestCase):
             self.assertFalse(widget.enabled)
         self.panel.results.review.decide("copy")
         self.assertEqual(self.logic.review.rows(), [])
+        self.assertIn("was skipped", self.panel.results.plot._empty)
+        if slicer.app.layoutManager() is not None:
+            composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+            self.assertIsNone(composite.GetBackgroundVolumeID(), "not the volume of the row before")
+
+    def test_a_file_that_was_skipped_is_called_by_its_name(self):
+        path = str(self.folder / "scans" / "torn.nii")
+        self.showResult({"c": COPY}, {"c": {2: FLAGGED}}, skipped={path: f"{path}: is no image"})
+        self.assertEqual(self.names(), ["c", "torn.nii"])
+        self.assertIn(path, self.ui.worklistTable.item(1, 0).toolTip())
+        self.ui.worklistTable.selectRow(1)
+        self.assertEqual(self.ui.chosenLabel.text, "torn.nii")
+
+    def test_uncalibrated_volumes_are_counted(self):
+        uncalibrated = {"verdict": "uncalibrated", "p_value": "", "mi": ""}
+        self.showResult({"b": uncalibrated, "c": COPY}, {"b": {1: {}}, "c": {2: FLAGGED}})
+        self.assertEqual(self.ui.summaryLabel.text, "1 of 2 is a copy, 0 suspicious, 1 uncalibrated")
 
     def test_a_volume_that_was_deleted(self):
         nodes = self.threeVolumes()
@@ -321,9 +339,12 @@ class KeyTest(PanelTestCase):
         self.assertEqual(len(set(KEYS.values())), len(KEYS))
 
     def test_keys_are_listed(self):
-        for name in self.panel._actions():
-            self.assertIn(KEYS[name], self.ui.shortcutsLabel.text)
-            self.assertIn(KEYS[name], slicer.modules.memorizationindex.helpText)
+        keys = Shortcuts.texts(self.panel._actions())
+        self.assertEqual(len(keys), len(KEYS))
+        self.assertIn("Alt+→", keys)
+        for key in keys:
+            self.assertIn(key, self.ui.shortcutsLabel.text)
+            self.assertIn(key, slicer.modules.memorizationindex.helpText)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,9 @@ class DecisionTest(PanelTestCase):
         self.review.decide("first", None, "copy", "ring", "Dr. M.")
         self.review.decide("third", 4, "unsure")
         decided = self.review.rows()
+        self.assertEqual(self.review.putAside(), 0)
         self.scored({}, ["other.nii"])
+        self.assertEqual(self.review.putAside(), 2)
         self.assertEqual((self.review.rows(), self.ui.reviewedLabel.text), ([], "0 of 1 reviewed"))
         self.review.decide("other.nii", None, "not a copy")
         bundle = str(self.folder / "scene.mrb")
@@ -155,16 +157,27 @@ class ExportTest(PanelTestCase):
         column = {row["slice"]: row["reader_decision"] for row in self.rows("slices.csv") if row["volume"] == "third"}
         self.assertEqual(column, {"1": "", "2": "", "3": "", "4": "unsure"})
 
+    def test_decisions_of_an_earlier_reading_are_not_lost(self):
+        self.threeVolumes()
+        self.click(self.ui.volumeCopyButton)
+        self.export()
+        self.click(self.ui.undoButton)
+        self.ui.exportPath.currentPath = str(self.folder / "out")
+        self.click(self.ui.exportButton)
+        self.logic.wait()
+        self.assertIn("has decisions of an earlier reading", self.ui.exportStatusLabel.text)
+        self.assertEqual(len(self.rows("decisions.csv")), 1)
+
     def test_no_folder_and_a_folder_with_other_files(self):
         self.threeVolumes()
         self.click(self.ui.exportButton)
-        self.assertIn("No folder is chosen", self.ui.statusLabel.text)
+        self.assertIn("No folder is chosen", self.ui.exportStatusLabel.text)
         (self.folder / "out").mkdir()
         (self.folder / "out" / "thesis.txt").write_text("years of work")
         self.ui.exportPath.currentPath = str(self.folder / "out")
         self.click(self.ui.exportButton)
         self.logic.wait()
-        self.assertTrue(re.search("holds other files", self.ui.statusLabel.text), self.ui.statusLabel.text)
+        self.assertTrue(re.search("holds other files", self.ui.exportStatusLabel.text), self.ui.exportStatusLabel.text)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ class StoryboardTest(PanelTestCase):
         self.assertIn("novel", self.ui.volumeLabel.text)
         self.choose(0)
         waitUntil(lambda: self.manager.layout == LAYOUT and "training2" in self.texts(TRAINING))
-        for said in ("copy", "p 0.0", "MI ", "ONI -1.00", "training2 slice", "r 1.00", "mirrored"):
+        for said in ("copy", "p 0.0", "MI ", "ONI -1.00", "training2 slice", "NCC 1.00", "mirrored"):
             self.assertIn(said, self.texts(QUERY))
         self.assertIn("agreement", self.foreground())
         self.assertIn(f"training2 · slice {self.shown()} · mirrored", self.texts(TRAINING))
@@ -164,7 +164,7 @@ class StoryboardTest(PanelTestCase):
         self.type(self.ui.exportPath, str(self.folder / "out"))
         self.press(self.ui.exportButton)
         waitUntil(lambda: not self.logic.busy, 120)
-        waitUntil(lambda: "report.html" in self.ui.statusLabel.text)
+        waitUntil(lambda: "report.html" in self.ui.exportStatusLabel.text)
         decisions = (self.folder / "out" / "decisions.csv").read_text(encoding="utf-8")
         self.assertIn("synthetic,,copy,the same vessels,", decisions)
         self.assertIn("synthetic", (self.folder / "out" / "report.html").read_text(encoding="utf-8"))

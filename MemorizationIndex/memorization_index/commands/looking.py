@@ -29,10 +29,10 @@ def add_preview(commands: Any) -> None:
 
 def add_locate(commands: Any) -> None:
     """Define ``locate``."""
-    locate = commands.add_parser("locate", help="find the training files of a pseudonymized reference by their voxels")
+    locate = commands.add_parser("locate", help="find the training files of a reference by their voxels")
     locate.add_argument("reference", metavar="REF", type=Path)
-    locate.add_argument("folder", metavar="DIR", type=Path, help="the owner's training files")
-    locate.add_argument("--key", metavar="FILE", type=Path, required=True, help="the key of the reference")
+    locate.add_argument("folder", metavar="DIR", type=Path, help="the folder of the training files")
+    locate.add_argument("--key", metavar="FILE", type=Path, help="the key of a pseudonymized reference")
     add_for_programs(locate)
     locate.set_defaults(run=_locate)
 
@@ -64,17 +64,19 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
     from collections import Counter
 
     from memorization_index.cohort import find_volumes
-    from memorization_index.encoding import chosen_plane, leave_out_unreadable
+    from memorization_index.encoding import chosen_plane, leave_out_other_planes, leave_out_unreadable
     from memorization_index.volumes import IMAGE_PLANE
 
     cohort = find_volumes(options.images, options.subjects)
     leave_out_unreadable(cohort)
+    plane = chosen_plane(cohort.entries, options.plane) if cohort.entries else options.plane
+    if plane != IMAGE_PLANE:
+        leave_out_other_planes(cohort, plane)
     subjects = Counter(entry.subject for entry in cohort.entries)
     for skipped in cohort.skipped:
         progress.skipped(skipped.path, skipped.reason)
     if cohort.subjects_note:
         progress.warning(cohort.subjects_note)
-    plane = chosen_plane(cohort.entries, options.plane) if cohort.entries else options.plane
     progress.close()
     if isinstance(progress, JsonProgress):
         counts = {"volumes": len(cohort.entries), "subjects": len(subjects), "skipped": len(cohort.skipped)}

@@ -42,7 +42,11 @@ def add_score(commands: Any) -> None:
     score.add_argument("reference", metavar="REF")
     score.add_argument("queries", metavar="QUERY", nargs="+", help="files, folders, or CSV/TSV tables")
     score.add_argument("--out", metavar="DIR", required=True, help="folder to write the result to")
-    score.add_argument("--training-root", metavar="DIR", help="where the training volumes are now, if they were moved")
+    score.add_argument(
+        "--training-root",
+        metavar="DIR",
+        help="where the training volumes are now, if they were moved; or a table (path, volume) of those that were",
+    )
     score.add_argument("--key", metavar="FILE", help="key of a pseudonymized reference, to find its volumes again")
     score.add_argument(
         "--pseudonymize",

@@ -27,7 +27,7 @@ class PanelScreenshotTest(PanelTestCase):
         self.widget.parent.show()
         self.widget.parent.resize(*SIZE)
         self.addCleanup(self.widget.parent.hide)
-        self.ui.statusLabel.clear()
+        self.panel.run.say("")
         self.ui.logText.clear()
 
     def assertLooks(self, name, arrange=lambda: None):
@@ -101,7 +101,7 @@ class PanelScreenshotTest(PanelTestCase):
     def showProgress(self):
         """What a run tells after a while; which moment the picture meets does not depend on the machine."""
         assert self.logic.busy
-        event = {"event": "progress", "stage": "verifying", "done": 40, "total": 60, "unit": "slices"}
+        event = {"event": "progress", "stage": "verifying", "done": 20, "total": 34, "unit": "slices"}
         self.panel.run._handle({**event, "seconds_left": 3.0})
 
     def showPath(self, path):
