@@ -98,8 +98,7 @@ def _build_with(
         settings.layer_scale,
     )
     cohort = find_volumes(inputs, settings.subjects)
-    for skipped in cohort.skipped:
-        progress.skipped(skipped.path, skipped.reason)
+    cohort.tell(progress)
     if not cohort.entries:
         raise MemorizationIndexError("No training image was found; expected at least one, so check the paths.")
     if out is not None:

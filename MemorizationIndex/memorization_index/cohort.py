@@ -8,14 +8,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memorization_index.bundle import is_reference, is_result
 from memorization_index.dicom import dicom_header, dicom_series, dicom_text
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.tables import read_list, read_table, shown
 from memorization_index.volumes import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
-from memorization_index.words import counted
+from memorization_index.words import counted, shortened
 
+if TYPE_CHECKING:
+    from memorization_index.progress import Progress
+
+#: So many files that were given twice are named.
+_NAMED = 5
 _TABLES = (".csv", ".tsv")
 _LISTS = (".txt", ".lst")
 _BIDS_SUBJECT = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)")
@@ -48,11 +54,21 @@ class Skipped:
 
 @dataclass
 class Cohort:
-    """The volumes found, what was skipped and why, and tables in the folders given that were not used."""
+    """The volumes found, what was skipped and why, files given twice, and tables in folders that were not used."""
 
     entries: list[Entry] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+
+    def tell(self, progress: Progress) -> None:
+        """Tell what was skipped, and what was given twice."""
+        for skipped in self.skipped:
+            progress.skipped(skipped.path, skipped.reason)
+        if self.repeated:
+            progress.warning(
+                f"Given more than once: {shortened(self.repeated, _NAMED)}; each file is used once, so list it once."
+            )
 
     @property
     def subject_sources(self) -> dict[str, int]:
@@ -275,8 +291,7 @@ def _without_repeats(rows: Iterable[_Row], cohort: Cohort) -> Iterator[_Row]:
     for row in rows:
         files = {f.resolve() for f in row.files}
         if files <= seen:
-            path = str(row.files[0])
-            cohort.skipped.append(Skipped(path, f"{path}: was given twice; it is used once, so list it only once."))
+            cohort.repeated.append(str(row.files[0]))
         else:
             seen |= files
             yield row

@@ -69,8 +69,7 @@ def extend(
         known |= {f.absolute() for i in range(len(reference.volumes)) for f in moved.locate(i) or ()}
     cohort = find_volumes(inputs, subjects)
     cohort.entries = sorted((e for e in cohort.entries if not known & _absolute(e)), key=lambda entry: entry.name)
-    for skipped in cohort.skipped:
-        progress.skipped(skipped.path, skipped.reason)
+    cohort.tell(progress)
     if cohort.subjects_note:
         progress.warning(cohort.subjects_note)
     if not cohort.entries:

@@ -79,8 +79,7 @@ def score(
     """
     progress = progress or Progress()
     cohort = find_volumes(inputs)
-    for skipped in cohort.skipped:
-        progress.skipped(skipped.path, skipped.reason)
+    cohort.tell(progress)
     failed = list(cohort.skipped)
     only_images = bool(cohort.entries) and all(looks_flat(entry.files) for entry in cohort.entries)
     plane = IMAGE_PLANE if only_images else reference.plane

@@ -81,7 +81,7 @@ def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command)
     assert (result.code, result.err) == (0, "")
     assert_events_follow_the_contract(result.events, "score")
     done = result.events[-1]
-    gates = {"fail_on", "cannot_tell"}
+    gates = {"fail_on", "cannot_tell", "not_examined"}
     assert set(done) == {"event", "command", "out", "counts", "verdicts", "copied_fraction", "seconds"} | gates
     assert done["verdicts"] == {"copy": 1, "suspicious": 0, "no evidence": 0, "uncalibrated": 0}
     assert (done["counts"]["volumes"], done["counts"]["slices"], done["counts"]["skipped"]) == (1, 6, 0)
@@ -283,8 +283,32 @@ def test_a_gate_does_not_pass_what_it_cannot_tell(tiny, tmp_path: Path, command,
     assert main([*new, "--fail-on", "copy"]) == 5
     printed = capsys.readouterr().out
     assert "1 volume: 1 uncalibrated. Skipped: 1 file. Report: " in printed
-    assert "--fail-on: cannot be told of 1 file that could not be read" in printed
+    broken = tmp_path / "new" / "broken.nii.gz"
+    assert f"--fail-on: cannot be told of 1 file ({broken}) that could not be examined" in printed
     assert main(new) == 0
+    result = command(*new, "--fail-on", "copy")
+    assert (result.code, result.events[-1]["cannot_tell"]) == (5, {})
+    assert result.events[-1]["not_examined"] == [str(broken)]
+
+
+def test_a_gate_names_the_first_files_that_could_not_be_examined(tiny, tmp_path: Path, capsys) -> None:
+    phantoms.write(tmp_path / "new" / "new.nii.gz", phantoms.anatomy(55)[4:7])
+    for number in range(7):
+        (tmp_path / "new" / f"broken-{number}.nii.gz").write_text("broken")
+    score = ["score", str(tiny.reference), str(tmp_path / "new"), "--out", str(tmp_path / "out"), "--fail-on", "copy"]
+    assert main(score) == 5
+    printed = capsys.readouterr().out
+    assert "told of 7 files (" in printed
+    assert "broken-4.nii.gz, … and 2 more) that could not be examined" in printed
+
+
+def test_a_file_that_is_listed_twice_is_scored_once_and_no_reason_to_fail(tiny, tmp_path: Path, command) -> None:
+    query = phantoms.write(tmp_path / "new.nii.gz", phantoms.anatomy(55)[4:7])
+    result = command("score", tiny.reference, query, query, "--out", tmp_path / "out", "--fail-on", "copy")
+    done = result.events[-1]
+    assert (result.code, done["counts"]["volumes"], done["counts"]["skipped"], done["not_examined"]) == (0, 1, 0, [])
+    [warning] = result.of("warning")
+    assert warning["message"].startswith(f"Given more than once: {query}; each file is used once")
 
 
 def test_folders_and_keys_that_are_not_there_are_named(tiny, tmp_path: Path, capsys) -> None:

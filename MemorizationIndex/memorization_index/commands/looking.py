@@ -70,8 +70,7 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
     cohort = find_volumes(options.images, options.subjects)
     leave_out_unreadable(cohort)
     subjects = Counter(entry.subject for entry in cohort.entries)
-    for skipped in cohort.skipped:
-        progress.skipped(skipped.path, skipped.reason)
+    cohort.tell(progress)
     if cohort.subjects_note:
         progress.warning(cohort.subjects_note)
     plane = chosen_plane(cohort.entries, options.plane) if cohort.entries else options.plane

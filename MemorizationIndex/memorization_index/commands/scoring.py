@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from memorization_index.pseudonyms import Key
     from memorization_index.reference import Reference
 
-#: So many volumes that meet a condition are named; --json has all.
+#: So many volumes or files that a condition is about are named; --json has all.
 _NAMED = 5
 
 
@@ -130,15 +130,15 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
     progress.close()
     met = {gate.text: names for gate in gates if (names := gate.meets(scores))}
     unclear = {gate.text: names for gate in gates if (names := gate.cannot_tell(scores))}
+    not_examined = [skipped["path"] for skipped in scores.run["skipped"]]
     out, verdicts = Path(options.out).absolute(), scores.run["verdicts"]
     if isinstance(progress, JsonProgress):
         said = {key: scores.run[key] for key in ("counts", "verdicts", "copied_fraction")}
-        progress.event(
-            "done", command="score", out=str(out), **said, fail_on=met, cannot_tell=unclear, seconds=_since(started)
-        )
+        said |= {"fail_on": met, "cannot_tell": unclear, "not_examined": not_examined}
+        progress.event("done", command="score", out=str(out), **said, seconds=_since(started))
     else:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
-        skipped = f" Skipped: {counted(len(scores.run['skipped']), 'file')}." if scores.run["skipped"] else ""
+        skipped = f" Skipped: {counted(len(not_examined), 'file')}." if not_examined else ""
         print(
             f"{counted(scores.run['counts']['volumes'], 'volume')}: {summary}.{skipped} Report: {out / 'report.html'}"
         )
@@ -147,20 +147,21 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
         if scores.run["copied_fraction"]["units"] >= FEWEST_VOLUMES:
             print(f"Estimated share of copied slices: {Fraction(**scores.run['copied_fraction'])} (95 % interval)")
         for text, names in met.items():
-            print(f"--fail-on {text}: met by {_volumes(names)}")
+            print(f"--fail-on {text}: met by {_listed(names, 'volume')}")
         for text, names in unclear.items():
-            print(f"--fail-on {text}: cannot be told of {_volumes(names)}, not compared with all their training scans")
-        if gates and scores.run["skipped"]:
-            print(f"--fail-on: cannot be told of {counted(len(scores.run['skipped']), 'file')} that could not be read")
+            told = f"--fail-on {text}: cannot be told of {_listed(names, 'volume')}"
+            print(f"{told}, not compared with all their training scans")
+        if gates and not_examined:
+            print(f"--fail-on: cannot be told of {_listed(not_examined, 'file')} that could not be examined")
     if met:
         return CONDITION_MET
-    return CANNOT_TELL if unclear or (gates and scores.run["skipped"]) else DONE
+    return CANNOT_TELL if unclear or (gates and not_examined) else DONE
 
 
-def _volumes(names: list[str]) -> str:
+def _listed(names: list[str], noun: str) -> str:
     """How many, and the first of them."""
     more = f", … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{counted(len(names), 'volume')} ({', '.join(names[:_NAMED])}{more})"
+    return f"{counted(len(names), noun)} ({', '.join(names[:_NAMED])}{more})"
 
 
 def _loaded_key(options: argparse.Namespace, progress: Progress) -> Key:
