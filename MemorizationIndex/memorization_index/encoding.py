@@ -60,13 +60,7 @@ def read_slices(entry: Entry, plane: str, building: bool = False) -> tuple[Volum
     has no slice that shows anything.
     """
     volume = read_volume(entry.files if len(entry.files) > 1 else entry.path)
-    expects_images = plane == IMAGE_PLANE
-    if volume.is_image != expects_images:
-        expected = "2-D images" if expects_images else f"3-D volumes (plane {plane})"
-        found = "a 2-D image" if volume.is_image else "a 3-D volume"
-        raise MemorizationIndexError(
-            f"{entry.path}: is {found} among {expected}; expected {expected}, so examine it in a run of its own."
-        )
+    check_kind(entry, volume.is_image, plane, building)
     own = volume.acquisition_plane
     if own not in (None, plane):
         remedy = f"build another reference of such volumes with --plane {own}"
@@ -82,6 +76,20 @@ def read_slices(entry: Entry, plane: str, building: bool = False) -> tuple[Volum
             f"{entry.path}: every slice is constant or empty; expected an image that shows anatomy, so check the file."
         )
     return volume, stack
+
+
+def check_kind(entry: Entry, is_image: bool, plane: str, building: bool) -> None:
+    """Refuse a 2-D image where the plane is one of volumes, and the other way round; as :func:`read_slices` does."""
+    if is_image == (plane == IMAGE_PLANE):
+        return
+    found, expected = "a 2-D image among 3-D volumes", f"3-D volumes (plane {plane})"
+    remedy = "examine it in a run of its own"
+    if not is_image:  # volumes are cut in the reference's plane, so that it is the reference which has none
+        found = "a 3-D volume among 2-D images" if building else "a 3-D volume, this reference was built on 2-D images"
+        expected, remedy = "2-D images", "use a reference built on volumes"
+    if building:
+        remedy = "build another reference of such files"
+    raise MemorizationIndexError(f"{entry.path}: is {found}; expected {expected}, so {remedy}.")
 
 
 def encode(entries: Sequence[Entry], plane: str, describer: Describer, workspace: Path, progress: Progress) -> Encoded:
