@@ -88,10 +88,11 @@ def _has_bad_signature(folder: Path, public_key: Path | None, progress: Progress
 def _recheck(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.recheck import recheck
     from memorization_index.reference import Reference
-    from memorization_index.scoring import Options
+    from memorization_index.scoring import Options, check_root
 
     where = Options(options.training_root, options.weights, options.device, None, options.key)
     reference = Reference.open(options.reference)
+    check_root(reference, where)
     found: Recheck = recheck(
         reference, options.result, options.queries, options.volume, where, progress, options.result_key
     )
