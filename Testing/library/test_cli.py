@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import phantoms
 import pytest
 from memorization_index import MemorizationIndexError
@@ -409,6 +410,55 @@ def test_folders_with_other_files_are_no_place_for_results(tiny, tmp_path: Path,
     with pytest.raises(MemorizationIndexError, match="is a reference; expected a folder for results"):
         scores.write(tiny.reference)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_volume_for_a_reference_of_images_is_told_that_the_reference_decides(tmp_path: Path, command) -> None:
+    for subject in range(2):
+        phantoms.write(tmp_path / "images" / f"{subject}.nii.gz", phantoms.anatomy(subject)[5:6])
+    volume = phantoms.write(tmp_path / "exact.nii.gz", phantoms.anatomy(0)[4:7])
+    assert command("build", tmp_path / "images", "--out", tmp_path / "reference").code == 0
+    result = command("score", tmp_path / "reference", volume, "--out", tmp_path / "out")
+    assert result.code == 2
+    [skipped] = result.of("skipped")
+    assert skipped["reason"] == (
+        f"{volume}: is a 3-D volume, this reference was built on 2-D images; expected 2-D images, so use a reference "
+        f"built on volumes."
+    )
+
+
+def test_images_for_a_reference_of_volumes_are_told_what_they_are_compared_with(tiny, tmp_path, command) -> None:
+    image = tmp_path / "slice.npy"
+    np.save(image, phantoms.anatomy(1)[5])
+    result = command("score", tiny.reference, image, "--out", tmp_path / "out")
+    assert [e["message"] for e in result.of("warning")] == [
+        "The images are 2-D and the reference was built on volumes: they are compared with its axial slices, and a "
+        "copy of a slice in another plane is not found."
+    ]
+
+
+def test_a_training_root_that_is_none_is_refused_before_images_are_read(tiny, tmp_path: Path, command) -> None:
+    assert command("score", tiny.reference, tiny.training, "--out", tmp_path / "out").code == 0
+    gone = ("--training-root", tmp_path / "gone")
+    for arguments in (
+        ("score", tiny.reference, tiny.training, "--out", tmp_path / "again"),
+        ("verify", tiny.reference, "--result", tmp_path / "out", "--queries", tiny.training),
+    ):
+        result = command(*arguments, *gone)
+        assert result.code == 2
+        assert result.of("progress") == []
+        assert result.events[-1]["message"].startswith(f"--training-root {tmp_path / 'gone'}: is no folder")
+
+
+def test_a_share_of_copies_by_p_alone_says_so(reference, tmp_path: Path, capsys) -> None:
+    """Ten images, of which the training scans are not at hand."""
+    for subject in range(50, 60):
+        phantoms.write(tmp_path / "new" / f"{subject}.nii.gz", phantoms.anatomy(subject)[3:9])
+    (tmp_path / "nothing").mkdir()
+    score = ["score", str(reference), str(tmp_path / "new"), "--out", str(tmp_path / "out")]
+    assert main([*score, "--training-root", str(tmp_path / "nothing")]) == 0
+    assert "(95 % interval) (by p alone; nothing was verified)\n" in capsys.readouterr().out
+    assert main(score) == 0
+    assert "(95 % interval)\n" in capsys.readouterr().out
 
 
 def test_replacing_a_reference_is_said_after_the_checks(tiny, tmp_path: Path, capsys) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from memorization_index.gate import Gate
     from memorization_index.pseudonyms import Key
     from memorization_index.reference import Reference
+    from memorization_index.scores import Scores
 
 #: So many volumes or files that a condition is about are named; --json has all.
 _NAMED = 5
@@ -112,8 +113,6 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _score_into(options: argparse.Namespace, reference: Reference, gates: list[Gate], progress: Progress) -> int:
-    from memorization_index.fraction import FEWEST_VOLUMES, Fraction
-
     started = time.monotonic()
     key = _loaded_key(options, progress) if options.pseudonymize else None
     scores = reference.score(
@@ -144,8 +143,8 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
         )
         if key is not None:
             print(KEY.format(key.path.absolute(), key.path.name))
-        if scores.run["copied_fraction"]["units"] >= FEWEST_VOLUMES:
-            print(f"Estimated share of copied slices: {Fraction(**scores.run['copied_fraction'])} (95 % interval)")
+        if share := _share(scores):
+            print(share)
         for text, names in met.items():
             print(f"--fail-on {text}: met by {_listed(names, 'volume')}")
         for text, names in unclear.items():
@@ -156,6 +155,20 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
     if met:
         return CONDITION_MET
     return CANNOT_TELL if unclear or (gates and not_examined) else DONE
+
+
+def _share(scores: Scores) -> str:
+    """The estimated share of copied slices, and what it rests on; nothing of few volumes, or where nothing is known."""
+    from memorization_index.fraction import FEWEST_VOLUMES, Fraction
+    from memorization_index.verdicts import MatchClass
+
+    share = Fraction(**scores.run["copied_fraction"])
+    is_verified = bool((scores.slices["match_class"] != MatchClass.UNVERIFIED).any())
+    has_p = scores.run["calibration"]["calibrated"] and scores.run["generator"]["p_calibrated"] is not False
+    if share.units < FEWEST_VOLUMES or not (is_verified or has_p):
+        return ""
+    basis = "" if is_verified else " (by p alone; nothing was verified)"
+    return f"Estimated share of copied slices: {share} (95 % interval){basis}"
 
 
 def _listed(names: list[str], noun: str) -> str:
