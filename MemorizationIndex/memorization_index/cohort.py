@@ -20,6 +20,8 @@ from memorization_index.words import counted, shortened
 if TYPE_CHECKING:
     from memorization_index.progress import Progress
 
+#: Where the subject of a file that names none is taken from: it counts as a person.
+ALONE = "one a file"
 #: So many files that were given twice are named.
 _NAMED = 5
 _TABLES = (".csv", ".tsv")
@@ -78,7 +80,7 @@ class Cohort:
     @property
     def subjects_note(self) -> str:
         """What to know where files count as people of their own; else nothing."""
-        alone = self.subject_sources.get("one a file", 0)
+        alone = self.subject_sources.get(ALONE, 0)
         if not alone:
             return ""
         hint = f" ({self.tables[0]} lies beside them: give it instead of its folder)" if self.tables else ""
@@ -399,7 +401,7 @@ def _entries(rows: Sequence[_Row]) -> list[Entry]:
             number += 1
             unique = f"{name} ({number})"
         taken.add(unique)
-        entries.append(Entry(unique, row.files, row.subject or unique, row.source if row.subject else "one a file"))
+        entries.append(Entry(unique, row.files, row.subject or unique, row.source if row.subject else ALONE))
     return entries
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
 from memorization_index.verification import TrainingVolume
-from memorization_index.volumes import IMAGE_PLANE, SliceStack, Volume, check_header, read_volume, to_slices
+from memorization_index.volumes import IMAGE_PLANE, SliceStack, Volume, check_header, looks_flat, read_volume, to_slices
 
 #: Volumes that are encoded together and written as one unit.
 _UNIT_FILES = 32
@@ -205,14 +205,23 @@ def written_shards(folder: Path, channel: str, parts: Iterable[NDArray[np.float1
 
 def leave_out_unreadable(cohort: Cohort) -> None:
     """Move the entries whose (first) file cannot be read, by its header alone, to those that are skipped."""
-    readable = []
+    _leave_out(cohort, lambda entry: check_header(entry.path))
+
+
+def leave_out_others(cohort: Cohort, plane: str) -> None:
+    """The same of 2-D images where the plane is one of volumes, and the other way round."""
+    _leave_out(cohort, lambda entry: check_kind(entry, looks_flat(entry.files), plane, building=True))
+
+
+def _leave_out(cohort: Cohort, check: Callable[[Entry], None]) -> None:
+    kept = []
     for entry in cohort.entries:
         try:
-            check_header(entry.path)
-            readable.append(entry)
+            check(entry)
+            kept.append(entry)
         except MemorizationIndexError as error:
             cohort.skipped.append(Skipped(str(entry.path), str(error)))
-    cohort.entries = readable
+    cohort.entries = kept
 
 
 def chosen_plane(entries: Sequence[Entry], plane: str) -> str:

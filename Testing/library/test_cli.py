@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import phantoms
 import pytest
+import SimpleITK as sitk
 from memorization_index import MemorizationIndexError
 from memorization_index._version import __version__
 from memorization_index.cli import main
 from memorization_index.reference import Reference
 from memorization_index.scores import SLICE_COLUMNS, VOLUME_COLUMNS
+from PIL import Image
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
 #: Field → type of every event (the contract with programs).
@@ -338,6 +340,26 @@ def test_preview_leaves_out_what_cannot_be_read(tiny, tmp_path: Path, capsys) ->
     assert "empty.nii.gz: is empty" in printed.err
 
 
+def test_preview_leaves_out_what_build_leaves_out(tiny, tmp_path: Path, command, capsys) -> None:
+    """What headers tell: several volumes in one file, in every format that can hold them, and single images."""
+    scans = tmp_path / "scans"
+    shutil.copytree(tiny.training, scans)
+    several = sitk.JoinSeries([phantoms.itk_image(phantoms.anatomy(number)[4:7]) for number in range(2)])
+    for name in ("several.nii.gz", "several.nii", "several.nrrd", "several.mha"):
+        sitk.WriteImage(several, str(scans / name))
+    np.save(scans / "several.npy", np.zeros((2, 3, 48, 40), np.int16))
+    np.save(scans / "image.npy", phantoms.anatomy(0)[5])
+    Image.fromarray(phantoms.anatomy(1)[5].astype(np.uint8)).save(scans / "image.png")
+    phantoms.write(scans / "flat.nii.gz", phantoms.anatomy(2)[5:6])
+    preview = command("preview", scans)
+    build = command("build", scans, "--out", tmp_path / "reference")
+    assert build.of("done")[0]["counts"]["skipped"] == 8
+    assert {e["path"]: e["reason"] for e in preview.of("skipped")} == {
+        e["path"]: e["reason"] for e in build.of("skipped")
+    }
+    assert preview.of("done")[0]["counts"] == {"volumes": 3, "subjects": 3, "skipped": 8}
+
+
 def test_python_tells_what_the_command_line_tells(tiny, tmp_path: Path, caplog) -> None:
     shutil.copytree(tiny.training, tmp_path / "scans")
     (tmp_path / "scans" / "broken.nii.gz").write_text("broken")
@@ -356,9 +378,12 @@ def test_preview_says_what_build_would_take(tiny, tmp_path: Path, command, capsy
     assert main(["preview", str(tmp_path / "scans"), "--plane", "coronal"]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[0] == "22 volumes of 22 subjects, taken from one a file (22); plane: coronal; skipped: 0 files"
-    assert lines[1] == "00.nii.gz: 1 volume"
-    assert lines[21:] == ["… and 2 more (all with --json)", "slices of a volume:", "48: 22 volumes"]
+    assert lines[0] == (
+        "22 volumes of 22 subjects, each file counts as a person (22); plane: coronal; skipped: 0 files"
+    )
+    assert lines[1] == "By headers alone: build and score read the voxels, and may leave out more."
+    assert lines[2] == "00.nii.gz: 1 volume"
+    assert lines[22:] == ["… and 2 more (all with --json)", "slices of a volume:", "48: 22 volumes"]
     assert "22 volumes name no subject" in printed.err
     assert "copies are missed: name the subjects" in printed.err
     [done] = command("preview", tiny.training).of("done")
@@ -372,7 +397,8 @@ def test_preview_names_the_files_that_are_joined(tmp_path: Path, capsys) -> None
         phantoms.write_dicom(tmp_path / f"series-{number}", phantoms.anatomy(number), f"P{number}", f"1.2.3.{number}")
     assert main(["preview", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3:] == [
+    assert lines[0] == "2 volumes of 2 subjects, taken from DICOM PatientID (2); plane: axial; skipped: 0 files"
+    assert lines[4:] == [
         "slices of a volume:",
         "12: 2 volumes",
         "joined from several files: 2 volumes",

@@ -64,16 +64,17 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
     from collections import Counter
 
     from memorization_index.cohort import find_volumes
-    from memorization_index.encoding import chosen_plane, leave_out_unreadable
+    from memorization_index.encoding import chosen_plane, leave_out_others, leave_out_unreadable
     from memorization_index.volumes import IMAGE_PLANE
 
     cohort = find_volumes(options.images, options.subjects)
     leave_out_unreadable(cohort)
+    plane = chosen_plane(cohort.entries, options.plane) if cohort.entries else options.plane
+    leave_out_others(cohort, plane)
     subjects = Counter(entry.subject for entry in cohort.entries)
     cohort.tell(progress)
     if cohort.subjects_note:
         progress.warning(cohort.subjects_note)
-    plane = chosen_plane(cohort.entries, options.plane) if cohort.entries else options.plane
     progress.close()
     if isinstance(progress, JsonProgress):
         counts = {"volumes": len(cohort.entries), "subjects": len(subjects), "skipped": len(cohort.skipped)}
@@ -89,11 +90,11 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
         ]
         progress.event("done", command="preview", **said, subjects=dict(sorted(subjects.items())), volumes=volumes)
         return DONE
-    sources = ", ".join(f"{source} ({count})" for source, count in cohort.subject_sources.items()) or "nothing"
     print(
-        f"{counted(len(cohort.entries), 'volume')} of {counted(len(subjects), 'subject')}, taken from {sources}; "
-        f"plane: {plane}; skipped: {counted(len(cohort.skipped), 'file')}"
+        f"{counted(len(cohort.entries), 'volume')} of {counted(len(subjects), 'subject')}"
+        f"{_sources(cohort.subject_sources)}; plane: {plane}; skipped: {counted(len(cohort.skipped), 'file')}"
     )
+    print("By headers alone: build and score read the voxels, and may leave out more.")
     _print_some([f"{subject}: {counted(count, 'volume')}" for subject, count in sorted(subjects.items())])
     if cohort.entries and plane != IMAGE_PLANE:
         tally = Counter(_slices(entry.files, plane) for entry in cohort.entries)
@@ -109,6 +110,15 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
         print(f"joined from several files: {counted(len(joined), 'volume')}")
         _print_some([f"{e.name}: {len(e.files)} files, {e.files[0].name} to {e.files[-1].name}" for e in joined])
     return DONE
+
+
+def _sources(sources: dict[str, int]) -> str:
+    """Where subjects were taken from."""
+    from memorization_index.cohort import ALONE
+
+    named = ", ".join(f"{source} ({count})" for source, count in sources.items() if source != ALONE)
+    alone = f", each file counts as a person ({sources[ALONE]})" if ALONE in sources else ""
+    return f"{f', taken from {named}' if named else ''}{alone}"
 
 
 def _print_some(lines: Sequence[str]) -> None:
