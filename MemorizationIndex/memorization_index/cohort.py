@@ -92,6 +92,20 @@ class Cohort:
         )
 
 
+def listed_inputs(inputs: object) -> list[str | Path]:
+    """One path or several as a list; raises :class:`MemorizationIndexError` for images in memory."""
+    if isinstance(inputs, str | os.PathLike):
+        return [Path(inputs)]
+    if isinstance(inputs, Iterable) and not hasattr(inputs, "shape"):
+        paths = list(inputs)
+        if all(isinstance(path, str | os.PathLike) for path in paths):
+            return paths
+    raise MemorizationIndexError(
+        f"Inputs of type {type(inputs).__name__} were given that are no paths; expected files, folders or tables. "
+        f"Images in memory are scored with memorization_index.integrations.samples.SampleScorer."
+    )
+
+
 def find_volumes(inputs: Iterable[str | Path], subjects: str | Path | None = None) -> Cohort:
     """Find the volumes of a cohort.
 

@@ -77,6 +77,13 @@ def test_samples_of_another_kind_than_the_reference_are_said(pictures, reference
         SampleScorer(reference)(random.random((2, 1, 64, 64)))
 
 
+@pytest.mark.parametrize("samples", [np.zeros((2, 8, 8)), [np.zeros((8, 8))], None])
+def test_arrays_instead_of_paths_are_told_what_scores_them(pictures, samples):
+    for call in (Reference.open(pictures).score, Reference.open(pictures).extend, Reference.build):
+        with pytest.raises(MemorizationIndexError, match=r"are no paths; .*integrations\.samples\.SampleScorer"):
+            call(samples)
+
+
 @pytest.mark.parametrize(
     ("module", "framework"),
     [("metric", "torchmetrics"), ("lightning_callback", "lightning"), ("monai_handler", "ignite")],
