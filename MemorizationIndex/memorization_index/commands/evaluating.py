@@ -60,6 +60,7 @@ def add_generator(commands: Any) -> None:
 
 
 def _generator(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.evaluation.charts import tables_and
     from memorization_index.evaluation.generator import Settings, evaluate_generator, markdown
 
     names = ("encoder", "weights", "published_weights", "device", "cache", "every")
@@ -67,8 +68,8 @@ def _generator(options: argparse.Namespace, progress: Progress) -> int:
     out = Path(options.out).absolute()
     result = evaluate_generator(options.samples, options.images, out, settings, progress)
     closing = (
-        f"Reference of {result['training_images']} training images; nothing was fitted to the samples. Tables and "
-        f"figure: {out}"
+        f"Reference of {result['training_images']} training images; nothing was fitted to the samples. "
+        f"{tables_and('Tables and figure', 'Tables')}: {out}"
     )
     return _tell(progress, "evaluate-generator", f"{markdown(result)}\n{closing}", out=str(out), note=closing)
 
