@@ -15,7 +15,7 @@ import numpy as np
 import phantoms
 import pytest
 import SimpleITK as sitk
-from memorization_index import MemorizationIndexError
+from memorization_index import MemorizationIndexError, cli
 from memorization_index._version import __version__
 from memorization_index.cli import main
 from memorization_index.reference import Reference
@@ -551,6 +551,12 @@ def test_version_help_and_encoders(capsys) -> None:
     assert __version__ in printed
     assert "a condition of --fail-on is met" in printed
     assert "spectral" in printed
+
+
+def test_every_argument_has_a_help_text() -> None:
+    [commands] = [a.choices for a in cli._parser()._actions if isinstance(a.choices, dict)]
+    without = [(name, a.dest) for name, command in commands.items() for a in command._actions if not a.help]
+    assert without == []
 
 
 def test_verify_says_what_it_checked(tiny, capsys) -> None:

@@ -17,7 +17,7 @@ def add_evaluate(commands: Any) -> None:
     evaluate.add_argument("cohort", metavar="COHORT", nargs="+", help="real scans: files, folders, or CSV/TSV tables")
     evaluate.add_argument("--out", metavar="DIR", required=True, help="folder to write tables to")
     evaluate.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
-    evaluate.add_argument("--plane", choices=PLANES, default="native")
+    evaluate.add_argument("--plane", choices=PLANES, default="native", help="as in build")
     evaluate.add_argument("--quick", action="store_true", help="one split of 30 training subjects, 8 volumes a side")
     evaluate.add_argument("--splits", type=_count, help="random splits by subject, pooled (default 1)")
     evaluate.add_argument("--training-subjects", type=_count, metavar="N", help="subjects to train on (default 2 of 3)")

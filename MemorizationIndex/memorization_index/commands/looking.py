@@ -30,7 +30,7 @@ def add_preview(commands: Any) -> None:
 def add_locate(commands: Any) -> None:
     """Define ``locate``."""
     locate = commands.add_parser("locate", help="find the training files of a pseudonymized reference by their voxels")
-    locate.add_argument("reference", metavar="REF", type=Path)
+    locate.add_argument("reference", metavar="REF", type=Path, help="folder of the reference, which 'build' wrote")
     locate.add_argument("folder", metavar="DIR", type=Path, help="the owner's training files")
     locate.add_argument("--key", metavar="FILE", type=Path, required=True, help="the key of the reference")
     add_for_programs(locate)
@@ -40,7 +40,7 @@ def add_locate(commands: Any) -> None:
 def add_unpack(commands: Any) -> None:
     """Define ``unpack``."""
     unpack = commands.add_parser("unpack", help="write a volume's voxels, uncompressed, for another program")
-    unpack.add_argument("volume", metavar="FILE", type=Path)
+    unpack.add_argument("volume", metavar="FILE", type=Path, help="the volume's file")
     unpack.add_argument("--out", metavar="FILE", type=Path, required=True, help="a new file for the voxels")
     add_for_programs(unpack)
     unpack.set_defaults(run=_unpack)

@@ -36,7 +36,7 @@ _NAMED = 5
 def add_score(commands: Any) -> None:
     """Define ``score``."""
     score = commands.add_parser("score", help="score synthetic images against a reference")
-    score.add_argument("reference", metavar="REF")
+    score.add_argument("reference", metavar="REF", help="folder of the reference, which 'build' wrote")
     score.add_argument("queries", metavar="QUERY", nargs="+", help="files, folders, or CSV/TSV tables")
     score.add_argument("--out", metavar="DIR", required=True, help="folder to write the result to")
     score.add_argument("--training-root", metavar="DIR", help="where the training volumes are now, if they were moved")
@@ -66,7 +66,7 @@ def add_score(commands: Any) -> None:
 def add_report(commands: Any) -> None:
     """Define ``report``."""
     report = commands.add_parser("report", help="write the report of a result again, with the reader's decisions")
-    report.add_argument("result", metavar="DIR", type=Path)
+    report.add_argument("result", metavar="DIR", type=Path, help="folder of the result, which 'score' wrote")
     report.add_argument(
         "--decisions", metavar="FILE", type=Path, help="the reader's decisions (default: decisions.csv in DIR, if any)"
     )
