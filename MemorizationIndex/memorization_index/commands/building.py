@@ -56,7 +56,7 @@ def add_build(commands: Any) -> None:
         default="cheap",
         choices=("cheap", "full", "none"),
         help="measure how many planted, altered copies would be found (the report's power card); cheap: ten common "
-        "alterations, three with a deep encoder (default); full: all 39 that need no second picture; none",
+        "alterations, three with a deep encoder (default); full: all that need no second picture; none: nothing",
     )
     build.add_argument("--pseudonymize", action="store_true", help="keep names, paths and fingerprints out of REF")
     build.add_argument(
