@@ -67,6 +67,8 @@ def test_a_wrong_shape_or_layout_is_said(pictures):
         SampleScorer(pictures)(np.zeros((2, 3, 8, 8, 8)))
     with pytest.raises(MemorizationIndexError, match="layout='xyz'"):
         SampleScorer(pictures, layout="xyz")
+    with pytest.raises(MemorizationIndexError, match=r"--training-root gone: is no folder"):
+        SampleScorer(pictures, training_root="gone")
 
 
 def test_samples_of_another_kind_than_the_reference_are_said(pictures, reference):
