@@ -82,8 +82,8 @@ def check_kind(entry: Entry, is_image: bool, plane: str, building: bool) -> None
     """Refuse a 2-D image where the plane is one of volumes, and the other way round; as :func:`read_slices` does."""
     if is_image == (plane == IMAGE_PLANE):
         return
-    found, expected = "a 2-D image among 3-D volumes", f"3-D volumes (plane {plane})"
-    remedy = "examine it in a run of its own"
+    expected, remedy = f"3-D volumes (plane {plane})", "examine it in a run of its own"
+    found = f"a 2-D image among {expected}"
     if not is_image:  # volumes are cut in the reference's plane, so that it is the reference which has none
         found = "a 3-D volume among 2-D images" if building else "a 3-D volume, this reference was built on 2-D images"
         expected, remedy = "2-D images", "use a reference built on volumes"
