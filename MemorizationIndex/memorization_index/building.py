@@ -72,12 +72,35 @@ def build(
     """
     progress = progress or Progress()
     _check(settings)
+    check_scans(settings.controls, settings.novel)
     if settings.scheduler is not None and out is None:
         raise MemorizationIndexError(
             f"--scheduler {settings.scheduler}: needs a place that all workers see; expected --out, so name a folder."
         )
     with connected(settings.scheduler, progress) as cluster:
         return _build_with(cluster, inputs, out, settings, progress)
+
+
+def check_scans(controls: str | Path | None, novel: str | Path | None) -> None:
+    """Refuse controls or novel samples without an image before the work begins, which needs them at its end."""
+    for option, path in (("--controls", controls), ("--novel", novel)):
+        if path is None:
+            continue
+        try:
+            cohort = find_volumes([path])
+        except MemorizationIndexError as error:
+            raise MemorizationIndexError(f"{option} {error}") from error
+        if not cohort.entries:
+            raise MemorizationIndexError(f"{option} {cohort.skipped[0].reason}")
+        if option == "--novel" and len(cohort.entries) < MINIMUM_SUBJECTS:
+            raise _too_few_novel(path, len(cohort.entries))
+
+
+def _too_few_novel(novel: str | Path, count: int) -> MemorizationIndexError:
+    return MemorizationIndexError(
+        f"--novel {novel}: has {counted(count, 'usable volume')}; expected at least {MINIMUM_SUBJECTS} samples of a "
+        f"model that never saw this training set, so give more or leave the option out."
+    )
 
 
 def _build_with(
@@ -98,8 +121,7 @@ def _build_with(
         settings.layer_scale,
     )
     cohort = find_volumes(inputs, settings.subjects)
-    for skipped in cohort.skipped:
-        progress.skipped(skipped.path, skipped.reason)
+    cohort.tell(progress)
     if not cohort.entries:
         raise MemorizationIndexError("No training image was found; expected at least one, so check the paths.")
     if out is not None:
@@ -250,10 +272,7 @@ def _replace_null(reference: Reference, describer: Describer, novel: str | Path,
     for one in skipped:
         progress.skipped(one.path, one.reason)
     if len(sizes) < MINIMUM_SUBJECTS:
-        raise MemorizationIndexError(
-            f"--novel {novel}: has {len(sizes)} usable volumes; expected at least {MINIMUM_SUBJECTS} samples of a "
-            f"model that never saw this training set, so give more or leave the option out."
-        )
+        raise _too_few_novel(novel, len(sizes))
     similarity = np.concatenate([f.similarity for f in found])
     volume = np.repeat(np.arange(len(sizes)), sizes)
     position = reference.slice_position[np.concatenate([f.rows[:, 0] for f in found])]

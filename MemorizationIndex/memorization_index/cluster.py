@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import logging
 import platform
 import queue
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +38,8 @@ _LOOK_FOR_WORKERS = 5
 _ALONE = 1800
 #: Up to so many units are made of a cohort before a unit has two of its volumes.
 _UNITS = 1024
+#: Host and port of an address.
+_HOST = re.compile(r"\S+:\d+")
 
 
 @dataclass(frozen=True)
@@ -180,10 +184,10 @@ def connected(address: str | None, progress: Progress) -> Iterator[Cluster | Non
             f"{install('cluster')}."
         ) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in a sentence
-    where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
+    place = _place(address)
     try:
-        client = Client(**where, timeout=_ANSWER, set_as_default=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        client = Client(place, timeout=_ANSWER, set_as_default=False)
+    except (OSError, ValueError) as error:
         raise MemorizationIndexError(
             f"--scheduler {address}: no Dask scheduler answers there ({str(error)[:200] or type(error).__name__}); "
             f"expected the address or the file of one that runs, such as tcp://host:8786."
@@ -194,6 +198,29 @@ def connected(address: str | None, progress: Progress) -> Iterator[Cluster | Non
         yield cluster
     finally:
         client.close()
+
+
+def _place(given: str) -> str:
+    """The address of a scheduler, which may be in a file that it wrote.
+
+    Raises :class:`MemorizationIndexError` where it is none: a client that fails on it is not closed, and says so late.
+    """
+    from distributed.comm import parse_address
+    from distributed.comm.registry import backends
+
+    path = Path(given)
+    try:
+        address = json.loads(path.read_text(encoding="utf-8"))["address"] if path.is_file() else given
+        scheme, location = parse_address(address)
+    except (OSError, ValueError, KeyError, TypeError):
+        scheme, location = "", ""
+    if scheme in backends and (scheme not in ("tcp", "tls") or _HOST.fullmatch(location)):
+        return str(address)
+    found = "is a file without the address of a scheduler" if path.is_file() else "is no address and no file"
+    raise MemorizationIndexError(
+        f"--scheduler {given}: {found}; expected the address of a Dask scheduler, such as tcp://host:8786, or the file "
+        f"that it wrote (--scheduler-file), so check it."
+    )
 
 
 def _worked(shared: Shared, work: Callable[..., Any], *task: Any) -> Any:

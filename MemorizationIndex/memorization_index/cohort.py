@@ -8,14 +8,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memorization_index.bundle import is_reference, is_result
 from memorization_index.dicom import dicom_header, dicom_series, dicom_text
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.tables import read_list, read_table, shown
 from memorization_index.volumes import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
-from memorization_index.words import counted
+from memorization_index.words import counted, shortened
 
+if TYPE_CHECKING:
+    from memorization_index.progress import Progress
+
+#: Where the subject of a file that names none is taken from: it counts as a person.
+ALONE = "one a file"
+#: So many files that were given twice are named.
+_NAMED = 5
 _TABLES = (".csv", ".tsv")
 _LISTS = (".txt", ".lst")
 _BIDS_SUBJECT = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)")
@@ -48,11 +56,21 @@ class Skipped:
 
 @dataclass
 class Cohort:
-    """The volumes found, what was skipped and why, and tables in the folders given that were not used."""
+    """The volumes found, what was skipped and why, files given twice, and tables in folders that were not used."""
 
     entries: list[Entry] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+
+    def tell(self, progress: Progress) -> None:
+        """Tell what was skipped, and what was given twice."""
+        for skipped in self.skipped:
+            progress.skipped(skipped.path, skipped.reason)
+        if self.repeated:
+            progress.warning(
+                f"Given more than once: {shortened(self.repeated, _NAMED)}; each file is used once, so list it once."
+            )
 
     @property
     def subject_sources(self) -> dict[str, int]:
@@ -62,7 +80,7 @@ class Cohort:
     @property
     def subjects_note(self) -> str:
         """What to know where files count as people of their own; else nothing."""
-        alone = self.subject_sources.get("one a file", 0)
+        alone = self.subject_sources.get(ALONE, 0)
         if not alone:
             return ""
         hint = f" ({self.tables[0]} lies beside them: give it instead of its folder)" if self.tables else ""
@@ -72,6 +90,20 @@ class Cohort:
             f"person, that person's own scans pass for strangers' in the calibration and copies are missed: name the "
             f"subjects with a table or --subjects."
         )
+
+
+def listed_inputs(inputs: object) -> list[str | Path]:
+    """One path or several as a list; raises :class:`MemorizationIndexError` for images in memory."""
+    if isinstance(inputs, str | os.PathLike):
+        return [Path(inputs)]
+    if isinstance(inputs, Iterable) and not hasattr(inputs, "shape"):
+        paths = list(inputs)
+        if all(isinstance(path, str | os.PathLike) for path in paths):
+            return paths
+    raise MemorizationIndexError(
+        f"Inputs of type {type(inputs).__name__} were given that are no paths; expected files, folders or tables. "
+        f"Images in memory are scored with memorization_index.integrations.samples.SampleScorer."
+    )
 
 
 def find_volumes(inputs: Iterable[str | Path], subjects: str | Path | None = None) -> Cohort:
@@ -275,8 +307,7 @@ def _without_repeats(rows: Iterable[_Row], cohort: Cohort) -> Iterator[_Row]:
     for row in rows:
         files = {f.resolve() for f in row.files}
         if files <= seen:
-            path = str(row.files[0])
-            cohort.skipped.append(Skipped(path, f"{path}: was given twice; it is used once, so list it only once."))
+            cohort.repeated.append(str(row.files[0]))
         else:
             seen |= files
             yield row
@@ -384,7 +415,7 @@ def _entries(rows: Sequence[_Row]) -> list[Entry]:
             number += 1
             unique = f"{name} ({number})"
         taken.add(unique)
-        entries.append(Entry(unique, row.files, row.subject or unique, row.source if row.subject else "one a file"))
+        entries.append(Entry(unique, row.files, row.subject or unique, row.source if row.subject else ALONE))
     return entries
 
 

@@ -61,7 +61,7 @@ def run_demo(
     ``out`` then holds ``training/``, ``held-out/``, ``synthetic/``, ``truth.csv``, ``reference/``, ``result/`` as
     ``score`` writes it, and ``demo.json``: for each augmentation and in total, ``planted`` volumes,
     how many were ``found`` (verdict copy), how many of those ``named_rightly`` (the training subject), ``controls``,
-    ``false_alarms`` (verdict copy), and the same for slices (flagged).
+    ``false_alarms`` (verdict copy), ``suspicious_controls``, and the same for slices (flagged).
     """
     if min(training_subjects, held_out_subjects, copies) < 1 or copies > training_subjects:
         raise MemorizationIndexError(
@@ -184,6 +184,7 @@ def _count_one(truth: Planted, volume: dict[str, Any], slices: dict[str, NDArray
         "named_rightly": int(planted and found and volume["match_subject"] == truth.subject),
         "controls": int(not planted),
         "false_alarms": int(not planted and found),
+        "suspicious_controls": int(not planted and volume["verdict"] == "suspicious"),
         "slices_planted": int(copied.sum()),
         "slices_found": int((copied & flagged).sum()),
         "slices_named_rightly": int((copied & flagged & (slices["match_subject"] == truth.subject)).sum()),
@@ -207,6 +208,11 @@ def table(result: dict[str, Any]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     t = result["total"]
+    suspicious = f"{t['suspicious_controls']} {'is' if t['suspicious_controls'] == 1 else 'are'} suspicious"
+    lines.append(
+        f"Found and false alarms: volumes with the verdict copy. Of {t['controls']} controls {suspicious}, as about 5 "
+        f"of a hundred are by chance."
+    )
     lines.append(
         f"Slices: {t['slices_found']} of {t['slices_planted']} planted ones flagged, {t['slices_named_rightly']} with "
         f"the right subject; {t['slices_false_alarms']} of {t['slices_not_copied']} others flagged."

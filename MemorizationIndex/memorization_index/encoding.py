@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from memorization_index.volumes import (
     Volume,
     acquired_plane,
     check_header,
+    looks_flat,
     read_volume,
     stored_spacing,
     to_slices,
@@ -69,13 +70,7 @@ def read_slices(entry: Entry, plane: str, building: bool = False) -> tuple[Volum
     has no slice that shows anything.
     """
     volume = read_volume(entry.files if len(entry.files) > 1 else entry.path)
-    expects_images = plane == IMAGE_PLANE
-    if volume.is_image != expects_images:
-        expected = "2-D images" if expects_images else f"3-D volumes (plane {plane})"
-        found = "a 2-D image" if volume.is_image else "a 3-D volume"
-        raise MemorizationIndexError(
-            f"{entry.path}: is {found} among {expected}; expected {expected}, so examine it in a run of its own."
-        )
+    check_kind(entry, volume.is_image, plane, building)
     if not volume.is_image:
         check_plane(str(entry.path), volume.spacing, plane, building)
     stack = to_slices(volume, plane)
@@ -98,6 +93,20 @@ def check_plane(name: str, spacing: Sequence[float], plane: str, building: bool)
         f"{name}: was acquired in {own} slices (voxels {' × '.join(f'{s:.2f}' for s in spacing)} mm "
         f"along S, A, R); expected {plane} slices, so {remedy}."
     )
+
+
+def check_kind(entry: Entry, is_image: bool, plane: str, building: bool) -> None:
+    """Refuse a 2-D image where the plane is one of volumes, and the other way round; as :func:`read_slices` does."""
+    if is_image == (plane == IMAGE_PLANE):
+        return
+    expected, remedy = f"3-D volumes (plane {plane})", "examine it in a run of its own"
+    found = f"a 2-D image among {expected}"
+    if not is_image:  # volumes are cut in the reference's plane, so that it is the reference which has none
+        found = "a 3-D volume among 2-D images" if building else "a 3-D volume, this reference was built on 2-D images"
+        expected, remedy = "2-D images", "use a reference built on volumes"
+    if building:
+        remedy = "build another reference of such files"
+    raise MemorizationIndexError(f"{entry.path}: is {found}; expected {expected}, so {remedy}.")
 
 
 def encode(entries: Sequence[Entry], plane: str, describer: Describer, workspace: Path, progress: Progress) -> Encoded:
@@ -213,28 +222,34 @@ def written_shards(folder: Path, channel: str, parts: Iterable[NDArray[np.float1
 
 def leave_out_unreadable(cohort: Cohort) -> None:
     """Move the entries whose (first) file cannot be read, by its header alone, to those that are skipped."""
-    readable = []
-    for entry in cohort.entries:
-        try:
-            check_header(entry.path)
-            readable.append(entry)
-        except MemorizationIndexError as error:
-            cohort.skipped.append(Skipped(str(entry.path), str(error)))
-    cohort.entries = readable
+    _leave_out(cohort, lambda entry: check_header(entry.path))
+
+
+def leave_out_other_kinds(cohort: Cohort, plane: str) -> None:
+    """The same of 2-D images where the plane is one of volumes, and the other way round."""
+    _leave_out(cohort, lambda entry: check_kind(entry, looks_flat(entry.files), plane, building=True))
 
 
 def leave_out_other_planes(cohort: Cohort, plane: str) -> None:
-    """Move the entries that were acquired in another plane, by their headers alone, to those that are skipped."""
-    fitting = []
+    """The same of volumes that were acquired in another plane."""
+
+    def check(entry: Entry) -> None:
+        spacing = stored_spacing(entry.files)
+        if spacing is not None:
+            check_plane(str(entry.path), spacing, plane, building=True)
+
+    _leave_out(cohort, check)
+
+
+def _leave_out(cohort: Cohort, check: Callable[[Entry], None]) -> None:
+    kept = []
     for entry in cohort.entries:
         try:
-            spacing = stored_spacing(entry.files)
-            if spacing is not None:
-                check_plane(str(entry.path), spacing, plane, building=True)
-            fitting.append(entry)
+            check(entry)
+            kept.append(entry)
         except MemorizationIndexError as error:
             cohort.skipped.append(Skipped(str(entry.path), str(error)))
-    cohort.entries = fitting
+    cohort.entries = kept
 
 
 def chosen_plane(entries: Sequence[Entry], plane: str) -> str:

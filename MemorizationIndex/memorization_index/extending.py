@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.building import Settings, fit, in_memory
+from memorization_index.building import Settings, check_scans, fit, in_memory
 from memorization_index.bundle import check_place, fingerprint_of, read_manifest
 from memorization_index.channels import Describer
 from memorization_index.cohort import Cohort, Entry, Skipped, find_volumes
@@ -63,14 +63,15 @@ def extend(
     Raises :class:`MemorizationIndexError` where there is nothing new, or a new volume has the name of an old one.
     """
     progress = progress or Progress()
+    _check_named(reference)
+    check_scans(growth.controls, growth.novel)
     known = {Path(f) for volume in reference.volumes for f in volume.files}
     if growth.options.training_root is not None:
         moved = TrainingImages(reference.volumes, reference.plane, growth.options.training_root, Progress())
         known |= {f.absolute() for i in range(len(reference.volumes)) for f in moved.locate(i) or ()}
     cohort = find_volumes(inputs, subjects)
     cohort.entries = sorted((e for e in cohort.entries if not known & _absolute(e)), key=lambda entry: entry.name)
-    for skipped in cohort.skipped:
-        progress.skipped(skipped.path, skipped.reason)
+    cohort.tell(progress)
     if cohort.subjects_note:
         progress.warning(cohort.subjects_note)
     if not cohort.entries:
@@ -113,6 +114,9 @@ def merge(
     first, *others = references
     for other in others:
         _check_same(first, other)
+    for reference in references:
+        _check_named(reference)
+    check_scans(growth.controls, growth.novel)
     _check_names([[v.name for v in reference.volumes] for reference in references])
     describer = describer_of(first, growth.options)
 
@@ -156,13 +160,17 @@ def _check_names(names: Sequence[Sequence[str]], further: str = "") -> None:
         )
 
 
-def _part_of(reference: Reference, options: Options) -> _Part:
-    """A reference as a share of a larger training set."""
+def _check_named(reference: Reference) -> None:
+    """Refuse a pseudonymized reference before anything is read."""
     if "pseudonyms" in reference.manifest:
         raise MemorizationIndexError(
             f"{_place(reference)}: is pseudonymized, so the images that the new null needs cannot be found; build the "
             f"larger reference from the images."
         )
+
+
+def _part_of(reference: Reference, options: Options) -> _Part:
+    """A reference as a share of a larger training set."""
     located = TrainingImages(reference.volumes, reference.plane, options.training_root, Progress())
     ends = np.searchsorted(reference.slice_volume, np.arange(len(reference.volumes) + 1))
     volumes, entries = [], []

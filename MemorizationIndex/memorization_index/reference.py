@@ -26,6 +26,7 @@ from memorization_index.bundle import (
 )
 from memorization_index.calibration import Null
 from memorization_index.clustered import Cells, ClusteredIndex, read_cells
+from memorization_index.cohort import listed_inputs
 from memorization_index.combining import CommonScale
 from memorization_index.durable import exclusive
 from memorization_index.errors import MemorizationIndexError
@@ -105,7 +106,7 @@ class Reference:
         """
         from memorization_index.building import Settings, build
 
-        key = None if key is None else Path(key)
+        listed, key = listed_inputs(inputs), None if key is None else Path(key)
         settings = Settings(
             subjects,
             plane,
@@ -124,7 +125,6 @@ class Reference:
             thumbnails,
             scheduler,
         )
-        listed = [inputs] if isinstance(inputs, str | Path) else inputs
         with one_blas_thread():
             return build(listed, out, settings, progress or LoggedProgress())
 
@@ -165,7 +165,7 @@ class Reference:
         """
         from memorization_index.scoring import Options, score
 
-        listed = [inputs] if isinstance(inputs, str | Path) else inputs
+        listed = listed_inputs(inputs)
         root, weights, key = (None if path is None else Path(path) for path in (training_root, weights, key))
         options = Options(root, weights, device, cache, key, scheduler)
         with one_blas_thread():
@@ -189,7 +189,7 @@ class Reference:
         from memorization_index.extending import Growth, extend
         from memorization_index.scoring import Options
 
-        listed = [inputs] if isinstance(inputs, str | Path) else inputs
+        listed = listed_inputs(inputs)
         root, weights = (None if path is None else Path(path) for path in (training_root, weights))
         growth = Growth(controls, novel, Options(root, weights, device, cache))
         with one_blas_thread():

@@ -77,14 +77,19 @@ def score(
 
     A run of 2-D images only may be examined with a reference of volumes; an image *among* volumes is skipped.
     """
-    progress = progress or Progress()
+    progress, options = progress or Progress(), options or Options()
+    check_root(reference, options)
     cohort = find_volumes(inputs)
-    for skipped in cohort.skipped:
-        progress.skipped(skipped.path, skipped.reason)
+    cohort.tell(progress)
     failed = list(cohort.skipped)
     only_images = bool(cohort.entries) and all(looks_flat(entry.files) for entry in cohort.entries)
     plane = IMAGE_PLANE if only_images else reference.plane
-    if options is not None and options.scheduler is not None:
+    if plane != reference.plane:
+        progress.warning(
+            f"The images are 2-D and the reference was built on volumes: they are compared with its {reference.plane} "
+            f"slices, and a copy of a slice in another plane is not found."
+        )
+    if options.scheduler is not None:
         from memorization_index.cluster_scoring import score_there
 
         return score_there(reference, cohort.entries, plane, failed, options, progress)
@@ -138,6 +143,11 @@ def score_queries(
         scores = _judged(reference, found, pairs, stored, skipped, training, progress)
         scores.run["seconds"] = seconds_since(started, time.monotonic())
         return scores
+
+
+def check_root(reference: Reference, options: Options) -> None:
+    """Raise :class:`MemorizationIndexError` where the training root is none, before anything is read."""
+    TrainingImages(reference.volumes, reference.plane, options.training_root, Progress())
 
 
 def nothing_scored(skipped: Sequence[Skipped]) -> MemorizationIndexError:

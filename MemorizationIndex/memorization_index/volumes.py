@@ -41,7 +41,7 @@ from memorization_index.limits import (
 )
 from memorization_index.metaimage import metaimage_header
 from memorization_index.nifti import check_nifti, nifti_shape, not_finite
-from memorization_index.npy import npy_header
+from memorization_index.npy import NpyHeader, npy_header
 from memorization_index.nrrd import nrrd_header
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -203,13 +203,18 @@ def check_header(path: Path) -> None:
         _check_not_empty(path)
         if name.endswith((".nii", ".nii.gz")):
             check_nifti(path, voxels=False)
+            check_dimension(path, nifti_shape(path) or ())
+        elif name.endswith(".npy"):
+            _npy_shape(npy_header(path))
         elif name.endswith(IMAGE_SUFFIXES):
             from PIL import Image
 
             with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
                 check_shape(path, picture.size)
         else:
-            stored_shape(path)
+            shape = stored_shape(path)
+            if name.endswith(VOLUME_SUFFIXES):
+                check_dimension(path, shape or ())
     except MemorizationIndexError:
         raise
     except Exception as error:
@@ -409,8 +414,9 @@ def _floats(array: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _read_npy(path: Path) -> Volume:
-    header = npy_header(path)
+def _npy_shape(header: NpyHeader) -> list[int]:
+    """Axes of an image or a volume; raises :class:`MemorizationIndexError` where the array is neither."""
+    path = header.path
     shape = [s for s in header.shape if s != 1] if len(header.shape) > 3 else list(header.shape)
     if len(shape) not in (2, 3) or header.kind.kind not in "biufc":
         raise MemorizationIndexError(
@@ -419,6 +425,12 @@ def _read_npy(path: Path) -> Volume:
         )
     if header.kind.kind == "c":
         raise MemorizationIndexError(f"{path}: holds complex numbers; expected magnitudes, so save their absolute.")
+    return shape
+
+
+def _read_npy(path: Path) -> Volume:
+    header = npy_header(path)
+    shape = _npy_shape(header)
     mapped = header.array().reshape(shape[1:] if len(shape) == 3 and shape[0] == 1 else shape)
     voxels = np.array(
         mapped, np.float32, order="C"

@@ -11,13 +11,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import phantoms
 import pytest
-from memorization_index import MemorizationIndexError
+import SimpleITK as sitk
+from memorization_index import MemorizationIndexError, cli
 from memorization_index._version import __version__
 from memorization_index.cli import main
 from memorization_index.reference import Reference
 from memorization_index.scores import SLICE_COLUMNS, VOLUME_COLUMNS
+from PIL import Image
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
 #: Field → type of every event (the contract with programs).
@@ -81,7 +84,7 @@ def test_json_events_of_build_and_score(training: Path, tmp_path: Path, command)
     assert (result.code, result.err) == (0, "")
     assert_events_follow_the_contract(result.events, "score")
     done = result.events[-1]
-    gates = {"fail_on", "cannot_tell"}
+    gates = {"fail_on", "cannot_tell", "not_examined"}
     assert set(done) == {"event", "command", "out", "counts", "verdicts", "copied_fraction", "seconds"} | gates
     assert done["verdicts"] == {"copy": 1, "suspicious": 0, "no evidence": 0, "uncalibrated": 0}
     assert (done["counts"]["volumes"], done["counts"]["slices"], done["counts"]["skipped"]) == (1, 6, 0)
@@ -287,8 +290,32 @@ def test_a_gate_does_not_pass_what_it_cannot_tell(tiny, tmp_path: Path, command,
     assert main([*new, "--fail-on", "copy"]) == 5
     printed = capsys.readouterr().out
     assert "1 volume: 1 uncalibrated. Skipped: 1 file. Report: " in printed
-    assert "--fail-on: cannot be told of 1 file that could not be read" in printed
+    broken = tmp_path / "new" / "broken.nii.gz"
+    assert f"--fail-on: cannot be told of 1 file ({broken}) that could not be examined" in printed
     assert main(new) == 0
+    result = command(*new, "--fail-on", "copy")
+    assert (result.code, result.events[-1]["cannot_tell"]) == (5, {})
+    assert result.events[-1]["not_examined"] == [str(broken)]
+
+
+def test_a_gate_names_the_first_files_that_could_not_be_examined(tiny, tmp_path: Path, capsys) -> None:
+    phantoms.write(tmp_path / "new" / "new.nii.gz", phantoms.anatomy(55)[4:7])
+    for number in range(7):
+        (tmp_path / "new" / f"broken-{number}.nii.gz").write_text("broken")
+    score = ["score", str(tiny.reference), str(tmp_path / "new"), "--out", str(tmp_path / "out"), "--fail-on", "copy"]
+    assert main(score) == 5
+    printed = capsys.readouterr().out
+    assert "told of 7 files (" in printed
+    assert "broken-4.nii.gz, … and 2 more) that could not be examined" in printed
+
+
+def test_a_file_that_is_listed_twice_is_scored_once_and_no_reason_to_fail(tiny, tmp_path: Path, command) -> None:
+    query = phantoms.write(tmp_path / "new.nii.gz", phantoms.anatomy(55)[4:7])
+    result = command("score", tiny.reference, query, query, "--out", tmp_path / "out", "--fail-on", "copy")
+    done = result.events[-1]
+    assert (result.code, done["counts"]["volumes"], done["counts"]["skipped"], done["not_examined"]) == (0, 1, 0, [])
+    [warning] = result.of("warning")
+    assert warning["message"].startswith(f"Given more than once: {query}; each file is used once")
 
 
 def test_folders_and_keys_that_are_not_there_are_named(tiny, tmp_path: Path, capsys) -> None:
@@ -330,6 +357,26 @@ def test_preview_and_build_leave_out_the_same_planes(tmp_path: Path, capsys) -> 
     assert not (tmp_path / ".reference.building").exists()
 
 
+def test_preview_leaves_out_what_build_leaves_out(tiny, tmp_path: Path, command, capsys) -> None:
+    """What headers tell: several volumes in one file, in every format that can hold them, and single images."""
+    scans = tmp_path / "scans"
+    shutil.copytree(tiny.training, scans)
+    several = sitk.JoinSeries([phantoms.itk_image(phantoms.anatomy(number)[4:7]) for number in range(2)])
+    for name in ("several.nii.gz", "several.nii", "several.nrrd", "several.mha"):
+        sitk.WriteImage(several, str(scans / name))
+    np.save(scans / "several.npy", np.zeros((2, 3, 48, 40), np.int16))
+    np.save(scans / "image.npy", phantoms.anatomy(0)[5])
+    Image.fromarray(phantoms.anatomy(1)[5].astype(np.uint8)).save(scans / "image.png")
+    phantoms.write(scans / "flat.nii.gz", phantoms.anatomy(2)[5:6])
+    preview = command("preview", scans)
+    build = command("build", scans, "--out", tmp_path / "reference")
+    assert build.of("done")[0]["counts"]["skipped"] == 8
+    assert {e["path"]: e["reason"] for e in preview.of("skipped")} == {
+        e["path"]: e["reason"] for e in build.of("skipped")
+    }
+    assert preview.of("done")[0]["counts"] == {"volumes": 3, "subjects": 3, "skipped": 8}
+
+
 def test_python_tells_what_the_command_line_tells(tiny, tmp_path: Path, caplog) -> None:
     shutil.copytree(tiny.training, tmp_path / "scans")
     (tmp_path / "scans" / "broken.nii.gz").write_text("broken")
@@ -348,9 +395,10 @@ def test_preview_says_what_build_would_take(tiny, tmp_path: Path, command, capsy
     assert main(["preview", str(tmp_path / "scans"), "--plane", "axial"]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[0] == "22 volumes of 22 subjects, taken from one a file (22); plane: axial; skipped: 0 files"
-    assert lines[1] == "00.nii.gz: 1 volume"
-    assert lines[21:] == ["… and 2 more (all with --json)", "slices of a volume:", "3: 22 volumes"]
+    assert lines[0] == ("22 volumes of 22 subjects, each file counts as a person (22); plane: axial; skipped: 0 files")
+    assert lines[1] == "By headers alone: build and score read the voxels, and may leave out more."
+    assert lines[2] == "00.nii.gz: 1 volume"
+    assert lines[22:] == ["… and 2 more (all with --json)", "slices of a volume:", "3: 22 volumes"]
     assert "22 volumes name no subject" in printed.err
     assert "copies are missed: name the subjects" in printed.err
     [done] = command("preview", tiny.training).of("done")
@@ -364,7 +412,8 @@ def test_preview_names_the_files_that_are_joined(tmp_path: Path, capsys) -> None
         phantoms.write_dicom(tmp_path / f"series-{number}", phantoms.anatomy(number), f"P{number}", f"1.2.3.{number}")
     assert main(["preview", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3:] == [
+    assert lines[0] == "2 volumes of 2 subjects, taken from DICOM PatientID (2); plane: axial; skipped: 0 files"
+    assert lines[4:] == [
         "slices of a volume:",
         "12: 2 volumes",
         "joined from several files: 2 volumes",
@@ -402,6 +451,55 @@ def test_folders_with_other_files_are_no_place_for_results(tiny, tmp_path: Path,
     with pytest.raises(MemorizationIndexError, match="is a reference; expected a folder for results"):
         scores.write(tiny.reference)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_volume_for_a_reference_of_images_is_told_that_the_reference_decides(tmp_path: Path, command) -> None:
+    for subject in range(2):
+        phantoms.write(tmp_path / "images" / f"{subject}.nii.gz", phantoms.anatomy(subject)[5:6])
+    volume = phantoms.write(tmp_path / "exact.nii.gz", phantoms.anatomy(0)[4:7])
+    assert command("build", tmp_path / "images", "--out", tmp_path / "reference").code == 0
+    result = command("score", tmp_path / "reference", volume, "--out", tmp_path / "out")
+    assert result.code == 2
+    [skipped] = result.of("skipped")
+    assert skipped["reason"] == (
+        f"{volume}: is a 3-D volume, this reference was built on 2-D images; expected 2-D images, so use a reference "
+        f"built on volumes."
+    )
+
+
+def test_images_for_a_reference_of_volumes_are_told_what_they_are_compared_with(tiny, tmp_path, command) -> None:
+    image = tmp_path / "slice.npy"
+    np.save(image, phantoms.anatomy(1)[5])
+    result = command("score", tiny.reference, image, "--out", tmp_path / "out")
+    assert [e["message"] for e in result.of("warning")] == [
+        "The images are 2-D and the reference was built on volumes: they are compared with its axial slices, and a "
+        "copy of a slice in another plane is not found."
+    ]
+
+
+def test_a_training_root_that_is_none_is_refused_before_images_are_read(tiny, tmp_path: Path, command) -> None:
+    assert command("score", tiny.reference, tiny.training, "--out", tmp_path / "out").code == 0
+    gone = ("--training-root", tmp_path / "gone")
+    for arguments in (
+        ("score", tiny.reference, tiny.training, "--out", tmp_path / "again"),
+        ("verify", tiny.reference, "--result", tmp_path / "out", "--queries", tiny.training),
+    ):
+        result = command(*arguments, *gone)
+        assert result.code == 2
+        assert result.of("progress") == []
+        assert result.events[-1]["message"].startswith(f"--training-root {tmp_path / 'gone'}: is no folder")
+
+
+def test_a_share_of_copies_by_p_alone_says_so(reference, tmp_path: Path, capsys) -> None:
+    """Ten images, of which the training scans are not at hand."""
+    for subject in range(50, 60):
+        phantoms.write(tmp_path / "new" / f"{subject}.nii.gz", phantoms.anatomy(subject)[3:9])
+    (tmp_path / "nothing").mkdir()
+    score = ["score", str(reference), str(tmp_path / "new"), "--out", str(tmp_path / "out")]
+    assert main([*score, "--training-root", str(tmp_path / "nothing")]) == 0
+    assert "(95 % interval) (by p alone; nothing was verified)\n" in capsys.readouterr().out
+    assert main(score) == 0
+    assert "(95 % interval)\n" in capsys.readouterr().out
 
 
 def test_replacing_a_reference_is_said_after_the_checks(tiny, tmp_path: Path, capsys) -> None:
@@ -468,6 +566,12 @@ def test_version_help_and_encoders(capsys) -> None:
     assert __version__ in printed
     assert "a condition of --fail-on is met" in printed
     assert "spectral" in printed
+
+
+def test_every_argument_has_a_help_text() -> None:
+    [commands] = [a.choices for a in cli._parser()._actions if isinstance(a.choices, dict)]
+    without = [(name, a.dest) for name, command in commands.items() for a in command._actions if not a.help]
+    assert without == []
 
 
 def test_verify_says_what_it_checked(tiny, capsys) -> None:

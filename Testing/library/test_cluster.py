@@ -344,10 +344,35 @@ def test_worker_with_another_version(installed: str, expected: str, cohort, tmp_
             process.wait()
 
 
+@pytest.mark.parametrize("address", ["nowhere.json", "nonsense://host:8786", "tcp://host", "text.json", "none.json"])
+def test_what_is_no_scheduler_is_told_in_one_sentence(address: str, cohort, tmp_path: Path) -> None:
+    (tmp_path / "text.json").write_text("no JSON")
+    (tmp_path / "none.json").write_text('{"type": "Scheduler"}')
+    command = [sys.executable, "-m", "memorization_index", "build", cohort.training, "--out", "reference"]
+    run = subprocess.run(
+        [*map(str, command), "--scheduler", address],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = "a file without the address of a scheduler" if (tmp_path / address).exists() else "no address and no file"
+    assert run.returncode == 2
+    assert f"--scheduler {address}: is {found}; expected the address" in run.stderr
+    assert len(run.stderr.splitlines()) == 1, "no exception of a client that was left open"
+
+
+def test_the_file_that_a_scheduler_wrote_says_where_it_is(workers, tmp_path: Path) -> None:
+    workers.client.write_scheduler_file(tmp_path / "scheduler.json")
+    with cluster.connected(str(tmp_path / "scheduler.json"), Progress()) as connected:
+        connected.share(tmp_path / "scheduler.json")
+        assert connected.all(abs, [(-1,)]) == [1]
+
+
 def test_no_scheduler(cohort, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(cluster, "_ANSWER", 1)
-    for address in ("tcp://127.0.0.1:9", "nonsense"):
-        with pytest.raises(MemorizationIndexError, match=f"--scheduler {address}: no Dask scheduler answers there"):
-            build_there(SimpleNamespace(address=address), cohort, tmp_path / "reference")
+    with pytest.raises(MemorizationIndexError, match=r"--scheduler tcp://127.0.0.1:9: no Dask scheduler answers there"):
+        build_there(SimpleNamespace(address="tcp://127.0.0.1:9"), cohort, tmp_path / "reference")
     with pytest.raises(MemorizationIndexError, match="needs a place that all workers see"):
         Reference.build(cohort.training, scheduler="tcp://127.0.0.1:9")

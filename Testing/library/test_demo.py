@@ -46,6 +46,8 @@ def test_counts_are_those_of_the_tables(demo):
         named = [path for path in found if verdicts[path]["match_subject"] == own[path]["copied_subject"]]
         alarms = [path for path in set(own) - set(copies) if verdicts[path]["verdict"] == "copy"]
         counts = result["by_augmentation"][name]
+        suspicious = [path for path in set(own) - set(copies) if verdicts[path]["verdict"] == "suspicious"]
+        assert counts["suspicious_controls"] == len(suspicious)
         assert [counts[key] for key in ("planted", "found", "named_rightly", "controls", "false_alarms")] == [
             len(copies),
             len(found),
@@ -85,8 +87,14 @@ def test_what_is_planted_is_what_the_truth_says(demo):
 
 def test_table_names_every_augmentation(demo):
     text = table(demo[1])
-    assert [line.split()[0] for line in text.splitlines()[1:-2]] == list(PUBLISHED)
-    assert len({len(line) for line in text.splitlines()[:-1]}) == 1, "columns line up"
+    assert [line.split()[0] for line in text.splitlines()[1:-3]] == list(PUBLISHED)
+    assert len({len(line) for line in text.splitlines()[:-2]}) == 1, "columns line up"
+
+
+def test_table_says_what_it_counts_and_how_many_controls_are_suspicious(demo):
+    total = {**demo[1]["total"], "controls": 32, "suspicious_controls": 1}
+    line = table({**demo[1], "total": total}).splitlines()[-2]
+    assert line.startswith("Found and false alarms: volumes with the verdict copy. Of 32 controls 1 is suspicious")
 
 
 def test_impossible_demos_are_refused(tmp_path):

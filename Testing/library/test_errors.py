@@ -484,10 +484,13 @@ def test_output_that_cannot_be_written(tiny, command) -> None:
         (["--protocol", "mi-v9"], r"--protocol mi-v9: is not known; expected 'mi-v1'"),
         (["--weights", "w.pth"], r"--weights: the embedded encoder 'spectral' has none"),
         (["--subjects", "pat("], r"--subjects pat\(: it is neither a file nor a regular expression"),
-        (["--controls", "gone"], r"gone: does not exist"),
+        (["--controls", "gone"], r"--controls gone: does not exist"),
+        (["--novel", "gone"], r"--novel gone: does not exist"),
+        (["--novel", __file__], r"--novel .*\.py: has no known format"),
     ],
 )
 def test_wrong_settings(tiny, tmp_path: Path, command, arguments: list[str], expected: str) -> None:
-    message = sentence(command("build", tiny.training, "--out", tmp_path / "reference", *arguments))
-    assert re.search(expected, message)
+    result = command("build", tiny.training, "--out", tmp_path / "reference", *arguments)
+    assert re.search(expected, sentence(result))
+    assert result.of("progress") == [], "before the work begins"
     assert not (tmp_path / "reference").exists()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def strict(path: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_evaluate_writes_whole_tables_and_goes_on_from_finished_splits(heads, tmp_path, capsys):
+def test_evaluate_writes_whole_tables_and_goes_on_from_finished_splits(heads, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     command = ["evaluate", str(heads[0].parent), "--out", str(out), "--training-subjects", "7", "--volumes", "4",
                "--slices", "3", "--augmentations", "identity,blend_70"]  # fmt: skip
@@ -64,7 +65,11 @@ def test_evaluate_writes_whole_tables_and_goes_on_from_finished_splits(heads, tm
     assert len(read(out / "again_slices.csv")) == 12
     assert "same person again" in (out / "evaluate.md").read_text(encoding="utf-8")
     before = (out / "split-000.json").stat().st_mtime_ns
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
     assert main(command) == 0
+    assert "Tables and rows (no figures: matplotlib is not installed, so run, " in capsys.readouterr().out
+    monkeypatch.undo()
     assert (out / "split-000.json").stat().st_mtime_ns == before
     # Another file under the same name is another cohort.
     heads[0].write_bytes(heads[0].read_bytes())

@@ -11,6 +11,7 @@ import phantoms
 import pytest
 from memorization_index import MemorizationIndexError, Reference
 from memorization_index.cli import main
+from memorization_index.progress import Progress
 
 SUBJECTS = range(5)
 #: The parts interleave in the order of names, so that rows have to be put in order, not only one after the other.
@@ -37,6 +38,18 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         full=folder / "full-reference",
         new=folder / "late",
     )
+
+
+class Watched(Progress):
+    """Remembers the stages of the work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages: list[str] = []
+
+    def begin(self, stage: str, total: int, unit: str) -> None:
+        self.stages.append(stage)
+        super().begin(stage, total, unit)
 
 
 def assert_same(folder: Path, expected: Path) -> None:
@@ -227,5 +240,18 @@ def test_references_that_do_not_fit_together_are_refused(cohort) -> None:
 def test_pseudonymized_reference_is_refused(cohort) -> None:
     early = Reference.open(cohort.early)
     early.manifest["pseudonyms"] = {}
+    progress = Watched()
     with pytest.raises(MemorizationIndexError, match=r"early-reference: is pseudonymized"):
-        early.extend(cohort.new)
+        early.extend(cohort.new, progress=progress)
+    with pytest.raises(MemorizationIndexError, match=r"early-reference: is pseudonymized"):
+        Reference.merge([Reference.open(cohort.late), early], progress=progress)
+    assert progress.stages == [], "before anything is read"
+
+
+def test_controls_and_novel_samples_are_looked_for_before_anything_is_read(cohort) -> None:
+    progress, early = Watched(), Reference.open(cohort.early)
+    with pytest.raises(MemorizationIndexError, match=r"--controls gone: does not exist"):
+        early.extend(cohort.new, controls="gone", progress=progress)
+    with pytest.raises(MemorizationIndexError, match=r"has 3 usable volumes; expected at least 5 samples"):
+        Reference.merge([early, Reference.open(cohort.late)], novel=cohort.folder / "early", progress=progress)
+    assert progress.stages == []

@@ -67,6 +67,8 @@ def test_a_wrong_shape_or_layout_is_said(pictures):
         SampleScorer(pictures)(np.zeros((2, 3, 8, 8, 8)))
     with pytest.raises(MemorizationIndexError, match="layout='xyz'"):
         SampleScorer(pictures, layout="xyz")
+    with pytest.raises(MemorizationIndexError, match=r"--training-root gone: is no folder"):
+        SampleScorer(pictures, training_root="gone")
 
 
 def test_samples_of_another_kind_than_the_reference_are_said(pictures, reference):
@@ -75,6 +77,13 @@ def test_samples_of_another_kind_than_the_reference_are_said(pictures, reference
         SampleScorer(pictures)(random.random((2, 3, 64, 64)))  # colors
     with pytest.raises(MemorizationIndexError, match=r"\(2, 1, 64, 64\).*built on volumes"):
         SampleScorer(reference)(random.random((2, 1, 64, 64)))
+
+
+@pytest.mark.parametrize("samples", [np.zeros((2, 8, 8)), [np.zeros((8, 8))], None])
+def test_arrays_instead_of_paths_are_told_what_scores_them(pictures, samples):
+    for call in (Reference.open(pictures).score, Reference.open(pictures).extend, Reference.build):
+        with pytest.raises(MemorizationIndexError, match=r"are no paths; .*integrations\.samples\.SampleScorer"):
+            call(samples)
 
 
 @pytest.mark.parametrize(

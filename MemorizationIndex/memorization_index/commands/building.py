@@ -52,7 +52,11 @@ def add_build(commands: Any) -> None:
         "--novel", metavar="PATH", help="samples of a model that never saw this training set; they replace the null"
     )
     build.add_argument(
-        "--power", default="cheap", choices=("cheap", "full", "none"), help="how thoroughly to measure what is found"
+        "--power",
+        default="cheap",
+        choices=("cheap", "full", "none"),
+        help="measure how many planted, altered copies would be found (the report's power card); cheap: ten common "
+        "alterations, three with a deep encoder (default); full: all that need no second picture; none: nothing",
     )
     build.add_argument("--pseudonymize", action="store_true", help="keep names, paths and fingerprints out of REF")
     build.add_argument(

@@ -30,7 +30,7 @@ def add_verify(commands: Any) -> None:
     verify = commands.add_parser(
         "verify", help="check the files of a reference, its signature, and whether a result can be had again"
     )
-    verify.add_argument("reference", metavar="REF", type=Path)
+    verify.add_argument("reference", metavar="REF", type=Path, help="folder of the reference, which 'build' wrote")
     verify.add_argument("--result", metavar="DIR", type=Path, help="score this result's images again and compare")
     verify.add_argument("--volume", metavar="V", help="compare this image of the result alone")
     verify.add_argument("--queries", metavar="PATH", nargs="+", default=[], help="where the result's images are now")
@@ -58,7 +58,7 @@ def add_verify(commands: Any) -> None:
 def add_sign(commands: Any) -> None:
     """Define ``sign``."""
     sign = commands.add_parser("sign", help="sign the files of a reference or a result (Ed25519)")
-    sign.add_argument("folder", metavar="DIR", type=Path)
+    sign.add_argument("folder", metavar="DIR", type=Path, help="folder of a reference or a result")
     sign.add_argument("--signing-key", metavar="FILE", type=Path, required=True, help="private key, PEM; stays home")
     sign.add_argument("--make-key", action="store_true", help="make the key first: FILE, and FILE.pub to give away")
     sign.set_defaults(run=_sign)
@@ -117,10 +117,11 @@ def _has_bad_signature(folder: Path, public_key: Path | None, progress: Progress
 def _recheck(options: argparse.Namespace, progress: Progress) -> int:
     from memorization_index.recheck import recheck
     from memorization_index.reference import Reference
-    from memorization_index.scoring import Options
+    from memorization_index.scoring import Options, check_root
 
     where = Options(options.training_root, options.weights, options.device, None, options.key)
     reference = Reference.open(options.reference)
+    check_root(reference, where)
     found: Recheck = recheck(
         reference, options.result, options.queries, options.volume, where, progress, options.result_key
     )

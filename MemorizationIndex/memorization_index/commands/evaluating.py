@@ -17,7 +17,7 @@ def add_evaluate(commands: Any) -> None:
     evaluate.add_argument("cohort", metavar="COHORT", nargs="+", help="real scans: files, folders, or CSV/TSV tables")
     evaluate.add_argument("--out", metavar="DIR", required=True, help="folder to write tables to")
     evaluate.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build")
-    evaluate.add_argument("--plane", choices=PLANES, default="native")
+    evaluate.add_argument("--plane", choices=PLANES, default="native", help="as in build")
     evaluate.add_argument("--quick", action="store_true", help="one split of 30 training subjects, 8 volumes a side")
     evaluate.add_argument("--splits", type=_count, help="random splits by subject, pooled (default 1)")
     evaluate.add_argument("--training-subjects", type=_count, metavar="N", help="subjects to train on (default 2 of 3)")
@@ -60,6 +60,7 @@ def add_generator(commands: Any) -> None:
 
 
 def _generator(options: argparse.Namespace, progress: Progress) -> int:
+    from memorization_index.evaluation.charts import tables_and
     from memorization_index.evaluation.generator import Settings, evaluate_generator, markdown
 
     names = ("encoder", "weights", "published_weights", "device", "cache", "every")
@@ -67,8 +68,8 @@ def _generator(options: argparse.Namespace, progress: Progress) -> int:
     out = Path(options.out).absolute()
     result = evaluate_generator(options.samples, options.images, out, settings, progress)
     closing = (
-        f"Reference of {result['training_images']} training images; nothing was fitted to the samples. Tables and "
-        f"figure: {out}"
+        f"Reference of {result['training_images']} training images; nothing was fitted to the samples. "
+        f"{tables_and('Tables and figure', 'Tables')}: {out}"
     )
     return _tell(progress, "evaluate-generator", f"{markdown(result)}\n{closing}", out=str(out), note=closing)
 

@@ -15,7 +15,7 @@ from memorization_index.progress import Progress
 def add_extend(commands: Any) -> None:
     """Define ``extend``."""
     extend = commands.add_parser("extend", help="add training images to a reference; no old one is encoded again")
-    extend.add_argument("reference", metavar="REF", type=Path)
+    extend.add_argument("reference", metavar="REF", type=Path, help="folder of the reference, which 'build' wrote")
     extend.add_argument("training", metavar="NEW", nargs="+", help="as TRAIN in build; old files are passed over")
     extend.add_argument("--out", metavar="REF2", type=Path, help="folder to write to (default: REF itself is replaced)")
     extend.add_argument("--subjects", metavar="TABLE|PATTERN", help="as in build, for the new images")
@@ -27,7 +27,7 @@ def add_extend(commands: Any) -> None:
 def add_merge(commands: Any) -> None:
     """Define ``merge``, like ``extend``."""
     merge = commands.add_parser("merge", help="join references that were built on parts of one training set")
-    merge.add_argument("references", metavar="REF", nargs="+", type=Path)
+    merge.add_argument("references", metavar="REF", nargs="+", type=Path, help="their folders, which 'build' wrote")
     merge.add_argument("--out", metavar="REF", required=True, type=Path, help="folder to write the reference to")
     _add_fitting(merge)
     add_common(merge)

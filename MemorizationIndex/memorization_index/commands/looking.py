@@ -30,7 +30,7 @@ def add_preview(commands: Any) -> None:
 def add_locate(commands: Any) -> None:
     """Define ``locate``."""
     locate = commands.add_parser("locate", help="find the training files of a reference by their voxels")
-    locate.add_argument("reference", metavar="REF", type=Path)
+    locate.add_argument("reference", metavar="REF", type=Path, help="folder of the reference, which 'build' wrote")
     locate.add_argument("folder", metavar="DIR", type=Path, help="the folder of the training files")
     locate.add_argument("--key", metavar="FILE", type=Path, help="the key of a pseudonymized reference")
     add_for_programs(locate)
@@ -40,7 +40,7 @@ def add_locate(commands: Any) -> None:
 def add_unpack(commands: Any) -> None:
     """Define ``unpack``."""
     unpack = commands.add_parser("unpack", help="write a volume's voxels, uncompressed, for another program")
-    unpack.add_argument("volume", metavar="FILE", type=Path)
+    unpack.add_argument("volume", metavar="FILE", type=Path, help="the volume's file")
     unpack.add_argument("--out", metavar="FILE", type=Path, required=True, help="a new file for the voxels")
     add_for_programs(unpack)
     unpack.set_defaults(run=_unpack)
@@ -64,17 +64,22 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
     from collections import Counter
 
     from memorization_index.cohort import find_volumes
-    from memorization_index.encoding import chosen_plane, leave_out_other_planes, leave_out_unreadable
+    from memorization_index.encoding import (
+        chosen_plane,
+        leave_out_other_kinds,
+        leave_out_other_planes,
+        leave_out_unreadable,
+    )
     from memorization_index.volumes import IMAGE_PLANE
 
     cohort = find_volumes(options.images, options.subjects)
     leave_out_unreadable(cohort)
     plane = chosen_plane(cohort.entries, options.plane) if cohort.entries else options.plane
+    leave_out_other_kinds(cohort, plane)
     if plane != IMAGE_PLANE:
         leave_out_other_planes(cohort, plane)
     subjects = Counter(entry.subject for entry in cohort.entries)
-    for skipped in cohort.skipped:
-        progress.skipped(skipped.path, skipped.reason)
+    cohort.tell(progress)
     if cohort.subjects_note:
         progress.warning(cohort.subjects_note)
     progress.close()
@@ -92,11 +97,11 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
         ]
         progress.event("done", command="preview", **said, subjects=dict(sorted(subjects.items())), volumes=volumes)
         return DONE
-    sources = ", ".join(f"{source} ({count})" for source, count in cohort.subject_sources.items()) or "nothing"
     print(
-        f"{counted(len(cohort.entries), 'volume')} of {counted(len(subjects), 'subject')}, taken from {sources}; "
-        f"plane: {plane}; skipped: {counted(len(cohort.skipped), 'file')}"
+        f"{counted(len(cohort.entries), 'volume')} of {counted(len(subjects), 'subject')}"
+        f"{_sources(cohort.subject_sources)}; plane: {plane}; skipped: {counted(len(cohort.skipped), 'file')}"
     )
+    print("By headers alone: build and score read the voxels, and may leave out more.")
     _print_some([f"{subject}: {counted(count, 'volume')}" for subject, count in sorted(subjects.items())])
     if cohort.entries and plane != IMAGE_PLANE:
         tally = Counter(_slices(entry.files, plane) for entry in cohort.entries)
@@ -112,6 +117,15 @@ def _preview(options: argparse.Namespace, progress: Progress) -> int:
         print(f"joined from several files: {counted(len(joined), 'volume')}")
         _print_some([f"{e.name}: {len(e.files)} files, {e.files[0].name} to {e.files[-1].name}" for e in joined])
     return DONE
+
+
+def _sources(sources: dict[str, int]) -> str:
+    """Where subjects were taken from."""
+    from memorization_index.cohort import ALONE
+
+    named = ", ".join(f"{source} ({count})" for source, count in sources.items() if source != ALONE)
+    alone = f", each file counts as a person ({sources[ALONE]})" if ALONE in sources else ""
+    return f"{f', taken from {named}' if named else ''}{alone}"
 
 
 def _print_some(lines: Sequence[str]) -> None:

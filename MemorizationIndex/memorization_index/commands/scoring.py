@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from memorization_index.report import Decision
     from memorization_index.scores import Scores
 
-#: So many volumes that meet a condition are named; --json has all.
+#: So many volumes or files that a condition is about are named; --json has all.
 _NAMED = 5
 
 
 def add_score(commands: Any) -> None:
     """Define ``score``."""
     score = commands.add_parser("score", help="score synthetic images against a reference")
-    score.add_argument("reference", metavar="REF")
+    score.add_argument("reference", metavar="REF", help="folder of the reference, which 'build' wrote")
     score.add_argument("queries", metavar="QUERY", nargs="+", help="files, folders, or CSV/TSV tables")
     score.add_argument("--out", metavar="DIR", required=True, help="folder to write the result to")
     score.add_argument(
@@ -73,7 +73,7 @@ def add_score(commands: Any) -> None:
 def add_report(commands: Any) -> None:
     """Define ``report``."""
     report = commands.add_parser("report", help="write the report of a result again, with the reader's decisions")
-    report.add_argument("result", metavar="DIR", type=Path)
+    report.add_argument("result", metavar="DIR", type=Path, help="folder of the result, which 'score' wrote")
     report.add_argument(
         "--decisions",
         metavar="FILE",
@@ -123,8 +123,6 @@ def _score(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _score_into(options: argparse.Namespace, reference: Reference, gates: list[Gate], progress: Progress) -> int:
-    from memorization_index.fraction import FEWEST_VOLUMES, Fraction
-
     started = time.monotonic()
     key = _loaded_key(options, progress) if options.pseudonymize else None
     scores = reference.score(
@@ -141,37 +139,52 @@ def _score_into(options: argparse.Namespace, reference: Reference, gates: list[G
     progress.close()
     met = {gate.text: names for gate in gates if (names := gate.meets(scores))}
     unclear = {gate.text: names for gate in gates if (names := gate.cannot_tell(scores))}
+    not_examined = [skipped["path"] for skipped in scores.run["skipped"]]
     out, verdicts = Path(options.out).absolute(), scores.run["verdicts"]
     if isinstance(progress, JsonProgress):
         said = {key: scores.run[key] for key in ("counts", "verdicts", "copied_fraction")}
-        progress.event(
-            "done", command="score", out=str(out), **said, fail_on=met, cannot_tell=unclear, seconds=_since(started)
-        )
+        said |= {"fail_on": met, "cannot_tell": unclear, "not_examined": not_examined}
+        progress.event("done", command="score", out=str(out), **said, seconds=_since(started))
     else:
         summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
-        skipped = f" Skipped: {counted(len(scores.run['skipped']), 'file')}." if scores.run["skipped"] else ""
+        skipped = f" Skipped: {counted(len(not_examined), 'file')}." if not_examined else ""
         print(
             f"{counted(scores.run['counts']['volumes'], 'volume')}: {summary}.{skipped} Report: {out / 'report.html'}"
         )
         if key is not None:
             print(KEY.format(key.path.absolute(), key.path.name))
-        if scores.run["copied_fraction"]["units"] >= FEWEST_VOLUMES:
-            print(f"Estimated share of copied slices: {Fraction(**scores.run['copied_fraction'])} (95 % interval)")
+        if share := _share(scores):
+            print(share)
         for text, names in met.items():
-            print(f"--fail-on {text}: met by {_volumes(names)}")
+            print(f"--fail-on {text}: met by {_listed(names, 'volume')}")
         for text, names in unclear.items():
-            print(f"--fail-on {text}: cannot be told of {_volumes(names)}, not compared with all their training scans")
-        if gates and scores.run["skipped"]:
-            print(f"--fail-on: cannot be told of {counted(len(scores.run['skipped']), 'file')} that could not be read")
+            told = f"--fail-on {text}: cannot be told of {_listed(names, 'volume')}"
+            print(f"{told}, not compared with all their training scans")
+        if gates and not_examined:
+            print(f"--fail-on: cannot be told of {_listed(not_examined, 'file')} that could not be examined")
     if met:
         return CONDITION_MET
-    return CANNOT_TELL if unclear or (gates and scores.run["skipped"]) else DONE
+    return CANNOT_TELL if unclear or (gates and not_examined) else DONE
 
 
-def _volumes(names: list[str]) -> str:
+def _share(scores: Scores) -> str:
+    """The estimated share of copied slices, and what it rests on; nothing of few volumes, or where nothing is known."""
+    from memorization_index.fraction import FEWEST_VOLUMES, Fraction
+    from memorization_index.verdicts import MatchClass
+
+    share = Fraction(**scores.run["copied_fraction"])
+    is_verified = bool((scores.slices["match_class"] != MatchClass.UNVERIFIED).any())
+    has_p = scores.run["calibration"]["calibrated"] and scores.run["generator"]["p_calibrated"] is not False
+    if share.units < FEWEST_VOLUMES or not (is_verified or has_p):
+        return ""
+    basis = "" if is_verified else " (by p alone; nothing was verified)"
+    return f"Estimated share of copied slices: {share} (95 % interval){basis}"
+
+
+def _listed(names: list[str], noun: str) -> str:
     """How many, and the first of them."""
     more = f", … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{counted(len(names), 'volume')} ({', '.join(names[:_NAMED])}{more})"
+    return f"{counted(len(names), noun)} ({', '.join(names[:_NAMED])}{more})"
 
 
 def _loaded_key(options: argparse.Namespace, progress: Progress) -> Key:

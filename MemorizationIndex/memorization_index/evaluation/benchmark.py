@@ -277,6 +277,8 @@ def _plain(value: Any) -> Any:
 
 def closing_sentence(result: dict[str, Any], out: str | Path) -> str:
     """What was trained on and held out, what that allows, and where the result lies."""
+    from memorization_index.evaluation.charts import tables_and
+
     trained, held_out = result["training"][0]["subjects"], result["held_out_subjects"][0]
     splits = result["plan"]["splits"]
     few = ""
@@ -296,7 +298,7 @@ def closing_sentence(result: dict[str, Any], out: str | Path) -> str:
         )
     return (
         f"Trained on {trained} subjects and tested on {held_out} held-out ones{each}; intervals draw whole subjects."
-        f"{few} Tables, figures and rows: {Path(out).absolute()}"
+        f"{few} {tables_and('Tables, figures and rows', 'Tables and rows')}: {Path(out).absolute()}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from memorization_index.errors import install
 from memorization_index.evaluation.duplication import BEYOND, INDEX, LEVELS
 from memorization_index.evaluation.tables import measures_of, scores
 from memorization_index.statistics import roc
@@ -29,6 +30,13 @@ def pyplot() -> Any:
 
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120})
     return plt
+
+
+def tables_and(figures: str, tables: str) -> str:
+    """What was written: the words for it with figures, or those for tables alone and why there is no figure."""
+    if pyplot() is not None:
+        return figures
+    return f"{tables} (no figures: matplotlib is not installed, {install('figures')})"
 
 
 def draw_evaluation(out: Path, result: dict[str, Any], slices: Rows, volumes: Rows) -> None:

@@ -14,7 +14,7 @@ from memorization_index.errors import MemorizationIndexError
 from memorization_index.fraction import estimate
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
-from memorization_index.scoring import Options, Query, score_queries
+from memorization_index.scoring import Options, Query, check_root, score_queries
 from memorization_index.verdicts import COPIED, Verdict
 from memorization_index.volumes import IMAGE_PLANE, Volume, to_slices
 
@@ -101,6 +101,7 @@ class SampleScorer:
         self._layout, self._spacing = layout, tuple(float(size) for size in spacing)
         root, weights, cache = (None if path is None else Path(path) for path in (training_root, weights, cache))
         self._options = Options(root, weights, device, cache)
+        check_root(self.reference, self._options)  # before a model is trained for hours
         self.scores: Scores | None = None
 
     def __call__(self, samples: Any) -> CopyRate:
