@@ -41,7 +41,7 @@ class Links:
         return self._files.get(sealed)
 
     def _scanned(self, root: Path, progress: Progress) -> dict[str, tuple[Path, ...]]:
-        entries = find_volumes([root]).entries
+        entries = _images_below(root)
         cache = self._key and self._key.path.with_name(f"{self._key.path.name}.links.csv")
         known, now = _read(cache) if cache else {}, dict[tuple[str, str], str]()
         progress.begin("finding the training volumes", len(entries), "volumes")
@@ -62,6 +62,16 @@ class Links:
             return self.sealed(read_volume(entry.files if len(entry.files) > 1 else entry.path).fingerprint)
         except MemorizationIndexError:
             return None  # what cannot be read now could not be read when the reference was built
+
+
+def _images_below(root: Path) -> list[Entry]:
+    """The images below a folder: none where it has none."""
+    try:
+        return find_volumes([root]).entries
+    except MemorizationIndexError:
+        if root.is_dir():
+            return []
+        raise
 
 
 def _read(path: Path) -> dict[tuple[str, str], str]:
