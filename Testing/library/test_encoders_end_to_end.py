@@ -69,6 +69,7 @@ def run(*words):
 @pytest.mark.parametrize("kind", ["mri-core", "hf"])
 def test_build_and_score_encode_each_picture_once(kind, weights, pictures, tmp_path, capsys):
     encoder = ["--encoder", "mri-core", "--weights", weights / "first.pth"]
+    encoder += ["--precision", "float32"]  # by itself it is timed anew in each run
     if kind == "hf":
         encoder = ["--encoder", f"hf:{weights / 'vit'}"]
     training = table(tmp_path / "training.csv", TRAINED)
@@ -109,6 +110,7 @@ def test_build_and_score_encode_each_picture_once(kind, weights, pictures, tmp_p
 def test_without_a_cache_too_no_picture_is_encoded_twice_in_a_run(weights, pictures, tmp_path):
     training = table(tmp_path / "training.csv", TRAINED[:6])
     encoder = ["--encoder", "mri-core", "--weights", weights / "first.pth"]
+    encoder += ["--precision", "float32"]  # by itself it is timed anew, which may come out otherwise on a busy machine
     run("build", training, "--power", "none", "--out", tmp_path / "reference", *encoder, "--cache", "off")
     assert len(set(pictures)) == len(pictures) > 6
     run("build", training, "--power", "none", "--out", tmp_path / "other", *encoder, "--cache", "off")

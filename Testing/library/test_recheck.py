@@ -338,11 +338,13 @@ def test_pseudonyms_are_matches_of_the_reference_too(reference, queries, elsewhe
     assert "of another, which in the reference is of" in err
 
 
-def test_folder_without_training_images_is_named(reference, queries: Path, result: Path, capsys) -> None:
-    arguments = (reference, "--result", result, "--queries", queries, "--training-root", queries)
+def test_folder_without_training_images_is_named(reference, queries: Path, result: Path, tmp_path, capsys) -> None:
+    for person in (70, 71):
+        phantoms.write(tmp_path / f"{person}.nii.gz", phantoms.anatomy(person))
+    arguments = (reference, "--result", result, "--queries", queries, "--training-root", tmp_path)
     code, _, err = verify(capsys, *arguments)
     assert code == HOLDS
-    assert f"--training-root {queries}: holds 3 images, none of them a training volume of this reference" in err
+    assert f"--training-root {tmp_path}: holds 2 images, none of them a training volume of this reference" in err
 
 
 def test_result_that_was_scored_without_training_images_says_so(
