@@ -158,7 +158,7 @@ class NullBuilder:
             of_fold = [(i, entries[self.volumes[i].name]) for i in chosen if self.fold[i] == fold]
             yield FoldWork(fold, of_fold, step, planted)
             for _, entry in of_fold:
-                if planted < card.people and card.augmentations:
+                if card.augmentations and planted < card.people:  # else nothing need be read
                     planted += card.wants(read_slices(entry, self.reference.plane)[1], planted)
 
     def fold_parts(self, work: FoldWork, moments: dict[str, Moments], card: PowerCard) -> list[NullPart]:

@@ -38,11 +38,11 @@ CARDS = ("cheap", "full", "none")
 
 @dataclass(frozen=True)
 class Planted:
-    """One person's slice by augmentation, altered, and what was found where the person is left out."""
+    """One person's slice, altered by each augmentation, and what was found where the person is left out."""
 
     subject: str
-    stacks: dict[str, SliceStack]
-    controls: dict[str, Retrieved]
+    stack: SliceStack
+    controls: Retrieved
 
 
 @dataclass
@@ -53,9 +53,7 @@ class PowerCard:
     people: int
     describer: Describer
     seed: int
-    _planted: dict[str, list[SliceStack]] = field(default_factory=dict)
-    _subjects: list[str] = field(default_factory=list)
-    _controls: dict[str, list[Retrieved]] = field(default_factory=dict)
+    _planted: list[Planted] = field(default_factory=list)
 
     @classmethod
     def named(cls, card: str, describer: Describer, seed: int) -> PowerCard:
@@ -67,7 +65,7 @@ class PowerCard:
 
     def wants(self, stack: SliceStack, number: int) -> bool:
         """Whether a volume's person is planted as the one with this number (from 0)."""
-        return number < self.people and min(stack.images[0].shape) >= SMALLEST_SIDE
+        return bool(self.augmentations) and number < self.people and min(stack.images[0].shape) >= SMALLEST_SIDE
 
     def planted(
         self, stack: SliceStack, number: int, subject: str, retriever: Retriever, excluded: NDArray[np.bool_]
@@ -75,37 +73,37 @@ class PowerCard:
         """Alter the middle slice of a person's volume in every way, and search it where the person is left out."""
         middle = len(stack.images) // 2
         image = normalized(stack.images[middle])
-        result = Planted(subject, {}, {})
-        for place, name in enumerate(self.augmentations):
-            altered = AUGMENTATIONS[name].apply(image, np.random.default_rng([self.seed, number, place]))
-            one = SliceStack([altered], stack.spacing, stack.numbers[[middle]], stack.total, stack.plane)
-            result.stacks[name] = one
-            result.controls[name] = retriever.examine(self.describer, one, excluded)
-        return result
+        altered = [
+            AUGMENTATIONS[name].apply(image, np.random.default_rng([self.seed, number, place]))
+            for place, name in enumerate(self.augmentations)
+        ]
+        numbers = np.full(len(altered), stack.numbers[middle])
+        together = SliceStack(altered, stack.spacing, numbers, stack.total, stack.plane)
+        return Planted(subject, together, retriever.examine(self.describer, together, excluded))
 
     def add(self, planted: Planted) -> None:
         """Take in what was planted; people come in the order of their numbers."""
-        for name in self.augmentations:
-            self._planted.setdefault(name, []).append(planted.stacks[name])
-            self._controls.setdefault(name, []).append(planted.controls[name])
-        self._subjects.append(planted.subject)
+        self._planted.append(planted)
 
     def finish(self, reference: Reference, progress: Progress) -> list[dict[str, Any]]:
         """One row an augmentation: copies, found (flagged), named (the right person), controls, flagged (p ≤ .01)."""
         if not self._planted:
             return []
-        progress.begin("measuring the power", len(self._planted), "augmentations")
-        stacks = [stack for of_one in self._planted.values() for stack in of_one]
-        found = reference.retriever.examine_each(self.describer, ((None, stack) for stack in stacks))
-        judged = self._judge(reference, [one for _, _, one in found], stacks)
-        shape = (len(self._planted), len(self._subjects))
+        progress.begin("measuring the power", len(self._planted), "people")
+        found = []
+        stacks = ((None, one.stack) for one in self._planted)
+        for _, _, one in reference.retriever.examine_each(self.describer, stacks):
+            found.append(one)
+            progress.advance()
+        judged = self._judge(reference, found)
+        shape = (len(self.augmentations), len(self._planted))
         rows = []
-        for name, flagged, named in zip(self._planted, *(one.reshape(shape) for one in judged), strict=True):
-            control = joined(concatenated(self._controls[name]), reference.retriever.scale)
+        for place, (flagged, named) in enumerate(zip(*(one.reshape(shape) for one in judged), strict=True)):
+            control = joined(concatenated([one.controls.of(place) for one in self._planted]), reference.retriever.scale)
             p = reference.null.slice_p(reference.mi(control.similarity, control.rows[:, 0]))
             rows.append(
                 {
-                    "augmentation": name,
+                    "augmentation": self.augmentations[place],
                     "copies": len(flagged),
                     "found": int(flagged.sum()),
                     "named": int((flagged & named).sum()),
@@ -113,16 +111,15 @@ class PowerCard:
                     "flagged": int((p <= FLAG_P).sum()),
                 }
             )
-            progress.advance()
         return rows
 
-    def _judge(
-        self, reference: Reference, found: list[Retrieved], stacks: list[SliceStack]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which planted copies are flagged, and which name the right person: both ``(n,)``."""
-        together = joined(concatenated(found), reference.retriever.scale)
+    def _judge(self, reference: Reference, found: Sequence[Retrieved]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which copies are flagged, and which name the right person: both ``(n,)``, augmentation by augmentation."""
+        places = range(len(self.augmentations))
+        together = joined(concatenated([one.of(i) for i in places for one in found]), reference.retriever.scale)
         p = reference.null.slice_p(reference.mi(together.similarity, together.rows[:, 0]))
-        images = np.concatenate([square_images(stack, INPUT_SIZE) for stack in stacks])
+        images = np.stack([square_images(one.stack, INPUT_SIZE) for one in self._planted], axis=1)
+        images = images.reshape(-1, INPUT_SIZE, INPUT_SIZE)
         training = TrainingImages(reference.volumes, reference.plane, None, Progress())
         candidates = Candidates(together.rows, together.views, self.describer.views())
         pairs = verify(images, candidates, reference, training, Progress())
@@ -130,5 +127,5 @@ class PowerCard:
         flagged = [is_flagged(classify(pair, thresholds), float(one)) for pair, one in zip(pairs, p, strict=True)]
         rows = [pair.row if pair else row for pair, row in zip(pairs, together.rows[:, 0], strict=True)]
         names = [reference.volumes[reference.slice_volume[row]].subject for row in rows]
-        own = self._subjects * len(self._planted)
+        own = [one.subject for one in self._planted] * len(self.augmentations)
         return np.array(flagged, bool), np.array([n == s for n, s in zip(names, own, strict=True)], bool)

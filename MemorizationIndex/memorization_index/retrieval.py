@@ -45,6 +45,13 @@ class Retrieved:
     channel: NDArray[np.object_]
     nearest: dict[str, Nearest]
 
+    def of(self, place: int) -> Retrieved:
+        """The same of one slice."""
+        i = slice(place, place + 1)
+        nearest = {c: Nearest(n.similarity[i], n.row[i], n.view[i]) for c, n in self.nearest.items()}
+        columns = self.similarity[i], self.rows[i], self.views[i], self.agreement[i], self.channel[i]
+        return Retrieved(*columns, nearest)
+
     @property
     def by_channel(self) -> dict[str, NDArray[np.float32]]:
         """Similarity ``(n,)`` of each channel, in [0, 1]."""
