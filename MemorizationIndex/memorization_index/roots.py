@@ -41,7 +41,8 @@ class Spectrum:
 
     def without(self, second: Floats, count: int) -> Spectrum:
         """The same of what ``second`` of ``count`` of the slices still has, decomposed within the range of all."""
-        return Spectrum(second, count, *_decomposed(second, self.vectors))
+        is_part_of_space = self.vectors.shape[1] < len(self.vectors)
+        return Spectrum(second, count, *_decomposed(second, self.vectors if is_part_of_space else None))
 
 
 def is_low_rank(size: int, count: int) -> bool:
