@@ -83,10 +83,12 @@ class ExaminePanel:
         missing = self.logic.results.run.get("counts", {}).get("training_volumes_missing")
         if missing:
             count = _("1 training volume was") if missing == 1 else _("{count} training volumes were")
-            text = _(
-                "Done, but {volumes} not found, so matches were not verified: load them, or name the folder under "
-                "Advanced › Training files."
-            ).format(volumes=count.format(count=missing))
+            remedy = _("load them, or name the folder under Advanced › Training files.")
+            if self.logic.chosen(self.parameter.trainingFolder):  # then they are looked for there alone
+                remedy = _("name another folder under Advanced › Training files, or empty that and load them.")
+            text = _("Done, but {volumes} not found, so matches were not verified: {remedy}").format(
+                volumes=count.format(count=missing), remedy=remedy
+            )
             self.run.say(text)
             self.run.log(text)
 

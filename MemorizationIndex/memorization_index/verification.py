@@ -136,10 +136,11 @@ class TrainingImages:
         entry = self._volumes[volume]
         files = self.locate(volume)
         if files is None:
+            where = self._root or (entry.files[0] if entry.files else "Pseudonymized reference")
             raise _NotThere(
-                f"{entry.files[0] if entry.files else 'Pseudonymized reference'}: the training volume {entry.name} is "
-                f"not there, so its matches cannot be verified; name the folder that now holds the training volumes "
-                f"with --training-root{'' if entry.files else ' and the key with --key'}."
+                f"{where}: the training volume {entry.name} is not there, so its matches cannot be verified; name the "
+                f"folder that now holds the training volumes with --training-root"
+                f"{'' if entry.files else ' and the key with --key'}."
             )
         read = read_volume(files if len(files) > 1 else files[0])
         found = read.fingerprint if self._links is None else self._links.sealed(read.fingerprint)
@@ -214,7 +215,10 @@ def verify(
             present = [
                 (int(r), candidates.all_views[v]) for r, v in zip(rows[i], views[i], strict=True) if int(r) in loaded
             ]
-            progress.advance(bool(present))  # where nothing is there, nothing is verified
+            if present:
+                progress.advance()
+            else:  # nothing is verified where nothing is there
+                progress.check()
             if not present:
                 return None
             found = match(images[i].astype(np.float32), [(loaded[r], view) for r, view in present])

@@ -502,6 +502,16 @@ def test_a_share_of_copies_by_p_alone_says_so(reference, tmp_path: Path, capsys)
     assert "(95 % interval)\n" in capsys.readouterr().out
 
 
+def test_json_ends_with_done_and_counts_no_slice_that_cannot_be_verified(tiny, tmp_path: Path, command) -> None:
+    [done] = command("verify", tiny.reference).of("done")
+    assert done["holds"] is True
+    (tmp_path / "nothing").mkdir()
+    options = ("--out", tmp_path / "out", "--training-root", tmp_path / "nothing")
+    events = command("score", tiny.reference, tiny.training, *options)
+    assert len([e for e in events.of("progress") if e["stage"] == "verifying"]) == 1
+    assert any(f"{tmp_path / 'nothing'}: the training volume" in e["message"] for e in events.of("warning"))
+
+
 def test_replacing_a_reference_is_said_after_the_checks(tiny, tmp_path: Path, capsys) -> None:
     build = ["build", str(tiny.training), "--out", str(tmp_path / "reference")]
     said = "holds a reference already; it is replaced when this one is complete"

@@ -81,6 +81,8 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
     if _has_bad_signature(options.reference, options.public_key, progress):
         return DIFFERS
     if options.result is None:
+        if isinstance(progress, JsonProgress):
+            progress.event("done", command="verify", holds=True)
         return DONE
     if _has_bad_signature(options.result, options.result_public_key or options.public_key, progress):
         progress.warning(_not_scored_again(options))
