@@ -66,8 +66,8 @@ class Index:
             return nearest
         measured = np.full(nearest.row.shape, -1, np.float32)
         for i, (rows, views) in enumerate(zip(nearest.row, nearest.view, strict=True)):
-            known = rows >= 0
-            measured[i, known] = measure(queries[i], views[known], self.vectors[rows[known]])
+            there = rows >= 0
+            measured[i, there] = measure(queries[i], views[there], self.vectors[rows[there]])
         return replace(nearest, measured=measured)
 
     def _nearest(self, queries: NDArray[np.float32], count: int, excluded: NDArray[np.bool_] | None) -> Nearest:
