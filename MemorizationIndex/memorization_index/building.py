@@ -266,7 +266,7 @@ def _replace_null(reference: Reference, describer: Describer, novel: str | Path,
         except MemorizationIndexError as error:
             skipped.append(Skipped(str(entry.path), str(error)))
         else:
-            found += [reference.retriever.examine(describer, part) for part in stack.batches()]
+            found += reference.retriever.examine(describer, list(stack.batches()))
             sizes.append(len(stack.images))
         progress.advance()
     for one in skipped:

@@ -3,16 +3,18 @@
 Whitened vectors are shortened to their 96 principal components, one byte each, and sorted into cells around centroids
 (k-means; an *inverted file* with scalar quantization: Jégou, Douze & Schmid 2011). A slice has up to 140 views: of all
 pairs of a view and a cell those with the most similar centroids are looked into, since one view alone resembles a copy
-and that one in few cells. Several slices are searched at a time: each cell is compared with the views of all of them
-that look into it, in one matrix product. The candidates are then compared by their stored features, which are whitened
-when they are needed, once for all slices whose candidates they are. Only codes are held in memory; what is stored is
-mapped from disk.
+and that one in few cells. Where neighboring views show much the same, only every second looks into cells (``probing``),
+and the codes that these find are compared with all. Several slices are searched at a time: each cell is compared with
+the views of all of them that look into it, in one matrix product. The candidates are then compared by their stored
+features, which are whitened when they are needed, once for all slices whose candidates they are. Only codes are held in
+memory; what is stored is mapped from disk.
 
 Nothing is drawn by chance: the same features give the same index.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index.neighbors import Measure, Nearest
+from memorization_index.neighbors import ALL_VIEWS, Measure, Nearest, Probing
 from memorization_index.shards import gathered, row_blocks
 from memorization_index.whitening import Whitening
 
@@ -36,22 +38,18 @@ COMPONENTS = 96
 _CELLS = 8.0
 #: … slices that each is learned from, and rounds of learning.
 _LEARNED_FROM, _ROUNDS = 16, 6
-#: A view is compared with about so many codes …
-_COMPARED = 25_000
-#: … but of all pairs of a view and a cell at least this share is looked into.
-_PROBED = 1 / 8
-#: Of a slice with so few views (those of ``spectral`` are 140) twice as much: it costs little, and loses fewer copies.
-_FEW_VIEWS = 32
+#: Of codes that only some views looked for so many times the wanted number are compared with all views.
+_SEEN_AGAIN = 4
 #: Candidates that are compared exactly, at least.
 _AGAIN = 32
 _SAMPLE = 65_536
 _BLOCK_ROWS = 4096
-#: Slices that are searched at a time, at most; fewer where their pairs of a view and a cell would be more than these.
-_TOGETHER, _PAIRS = 32, 2**24
+#: Slices that are searched at a time, at most, and cells that their views are compared with at once.
+_TOGETHER, _CELLS_AT_ONCE = 96, 512
 #: Of so many cells one tells how near those are that make up the share.
 _NEARNESS_STEP = 8
 #: For each candidate so many codes of the nearest cells are compared first.
-_FIRST = 4
+_FIRST = 16
 
 
 @dataclass(frozen=True)
@@ -99,38 +97,51 @@ class Cells:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def candidates(
-        self, queries: Floats, count: int, excluded: NDArray[np.bool_] | None
+        self,
+        queries: Floats,
+        count: int,
+        excluded: NDArray[np.bool_] | None,
+        probing: Probing,
     ) -> Iterator[NDArray[np.int64]]:
         """About ``count`` rows for each slice that are like any of its views ``(n, V, D)``, in ascending order."""
         usable = np.ones(len(self.codes), bool) if excluded is None else ~excluded[self.rows]
-        if self._share(queries.shape[1]) == 1:
-            yield from self._among_all(queries, count, usable)
-            return
-        together = max(1, min(_TOGETHER, _PAIRS // (queries.shape[1] * len(self.centroids))))
-        for part in _batches(len(queries), together):
-            for found, similarity in self._similar(queries[part], count, usable):
-                order = np.argsort(-similarity, kind="stable")
-                codes, first = np.unique(found[order], return_index=True)
-                yield np.sort(self.rows[codes[np.argsort(first)[:count]]]).astype(np.int64)
+        some = probing.views is not None
+        asked, wanted = (queries[:, probing.views], _SEEN_AGAIN * count) if some else (queries, count)
+        share = probing.share_among(len(self.codes))
+        look = self._among_all if share == 1 else functools.partial(self._in_cells, share=share)
+        for codes, views in zip(look(asked, wanted, usable), queries, strict=True):
+            chosen = self._most_similar(codes, views, count) if some else codes
+            yield np.sort(self.rows[chosen]).astype(np.int64)
 
-    def _share(self, views: int) -> float:
-        """Which share of all pairs of a view and a cell is looked into for a slice with so many views."""
-        share = max(_COMPARED / len(self.codes), _PROBED) * (2 if views <= _FEW_VIEWS else 1)
-        return min(share, 1.0)
+    def _in_cells(
+        self, queries: Floats, count: int, usable: NDArray[np.bool_], share: float
+    ) -> Iterator[NDArray[np.int64]]:
+        """For each slice ``(n, V, D)`` the ``count`` most similar codes in the cells that it looks into."""
+        for found, similarity in self._similar(queries, count, usable, share):
+            order = np.argsort(-similarity, kind="stable")
+            codes, first = np.unique(found[order], return_index=True)
+            yield codes[np.argsort(first)[:count]]
+
+    def _most_similar(self, codes: NDArray[np.int64], views: Floats, count: int) -> NDArray[np.int64]:
+        """The ``count`` of some codes that are most similar to any view of a slice ``(V, D)``."""
+        seen = _components(views, self.basis) * self.step
+        similarity = (seen @ self.codes[codes].astype(np.float32).T).max(axis=0)
+        return codes[np.argsort(-similarity, kind="stable")[:count]]
 
     def _among_all(self, queries: Floats, count: int, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
         """The same where every code is compared with every view: in one product, whatever cells the codes are in."""
-        rows, codes = self.rows[usable], self.codes[usable].astype(np.float32).T
+        places = np.flatnonzero(usable)
+        codes = self.codes[places].astype(np.float32).T
         for views in queries:
             similarity = (_components(views, self.basis) * self.step @ codes).max(axis=0)
-            if count < len(rows):
+            if count < len(places):
                 least = np.partition(similarity, -count)[-count]  # of several that are as similar all are taken
-                yield np.sort(rows[similarity >= least]).astype(np.int64)
+                yield places[similarity >= least]
             else:
-                yield np.sort(rows).astype(np.int64)
+                yield places
 
     def _similar(
-        self, queries: Floats, count: int, usable: NDArray[np.bool_]
+        self, queries: Floats, count: int, usable: NDArray[np.bool_], share: float
     ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
         """For each slice ``(n, V, D)`` codes that a view is like, and how much; the ``count`` most similar are there.
 
@@ -139,21 +150,18 @@ class Cells:
         slices, views, dimension = queries.shape
         seen = _components(queries.reshape(-1, dimension), self.basis)
         scaled = seen * self.step
-        nearness = self.centroids @ seen.T
+        looked, nearness = self._nearest_pairs(seen, slices, share)
         sizes = np.diff(np.concatenate([[0], usable.cumsum()])[self.starts])
-        enough = _FIRST * count
         near = [
-            self._in_nearest_cells(nearness[:, own].max(axis=1), sizes, enough, scaled[own], usable)
-            for own in _batches(slices * views, views)
+            self._in_nearest_cells(nearness[:, number], sizes, _FIRST * count, scaled[own], usable)
+            for number, own in enumerate(_batches(slices * views, views))
         ]
         lowest = [np.partition(value, -count)[-count] if len(value) > count else -np.inf for _, value in near]
         limits = np.array(lowest, np.float32).repeat(views)
-        cell, view = self._nearest_pairs(nearness, slices)
-        starts = np.searchsorted(cell, np.arange(len(self.centroids) + 1))
         of_slice, codes, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-        for i in np.flatnonzero(np.diff(starts)):
+        for i in np.flatnonzero(looked.any(axis=1)):
             first, stop = self.starts[i : i + 2]
-            own = view[starts[i] : starts[i + 1]]
+            own = np.flatnonzero(looked[i])
             similarity = scaled.take(own, axis=0) @ self.codes[first:stop].astype(np.float32).T
             places = np.flatnonzero(similarity >= limits.take(own)[:, None])
             if len(places):
@@ -179,15 +187,23 @@ class Cells:
         codes = codes[usable[codes]]
         return codes, (scaled @ self.codes[codes].astype(np.float32).T).max(axis=0)
 
-    def _nearest_pairs(self, nearness: Floats, slices: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """A share of each slice's pairs of a cell and a view, of their nearness ``(K, n·V)``, in order."""
-        share = self._share(nearness.shape[1] // slices)
-        sample = nearness[::_NEARNESS_STEP]
-        sample = sample.reshape(len(sample), slices, -1).swapaxes(0, 1).reshape(slices, -1)
+    def _nearest_pairs(self, seen: Floats, slices: int, share: float) -> tuple[NDArray[np.bool_], Floats]:
+        """Which pairs of a cell and a view are each slice's nearest ``(K, n·V)``; how near cells are to it ``(K, n)``.
+
+        ``seen`` ``(n·V, 96)`` are the components of all views.
+        """
+        views = len(seen) // slices
+        nearness = self.centroids[::_NEARNESS_STEP] @ seen.T
+        sample = nearness.reshape(-1, slices, views).swapaxes(0, 1).reshape(slices, -1)
         wanted = max(1, round(share * sample.shape[1]))
-        limit = np.partition(sample, -wanted, axis=1)[:, -wanted]
-        cell, view = np.nonzero(nearness >= np.repeat(limit, nearness.shape[1] // slices))
-        return cell, view
+        limit = np.partition(sample, -wanted, axis=1)[:, -wanted].repeat(views)
+        looked = np.empty((len(self.centroids), len(seen)), bool)
+        nearest = np.empty((len(self.centroids), slices), np.float32)
+        for part in _batches(len(self.centroids), _CELLS_AT_ONCE):
+            nearness = self.centroids[part] @ seen.T
+            np.greater_equal(nearness, limit, out=looked[part])
+            nearness.reshape(-1, slices, views).max(axis=2, out=nearest[part])
+        return looked, nearest
 
 
 def read_cells(path: Path) -> Cells:
@@ -213,6 +229,7 @@ class ClusteredIndex:
         excluded: NDArray[np.bool_] | None = None,
         measure: Measure | None = None,
         known: NDArray[np.int64] | None = None,
+        probing: Probing = ALL_VIEWS,
     ) -> Nearest:
         """Nearest distinct rows of queries ``(n, V, D)``; rows where ``excluded`` ``(N,)`` is true are left out.
 
@@ -227,11 +244,13 @@ class ClusteredIndex:
             None if measure is None else np.full(shape, -1, np.float32),
         )
         for part in _batches(len(queries), _TOGETHER):
-            listed = list(self._cells.candidates(queries[part], max(count, _AGAIN), excluded))
+            listed = list(self._cells.candidates(queries[part], max(count, _AGAIN), excluded, probing))
             if known is not None:
                 listed = [np.union1d(rows, own[own >= 0]) for rows, own in zip(listed, known[part], strict=True)]
             every = np.unique(np.concatenate(listed))
-            vectors = self._whitening(gathered(self._shards, every))
+            vectors = np.empty((len(every), queries.shape[2]), np.float32)
+            for block in _batches(len(every), _BLOCK_ROWS):
+                vectors[block] = self._whitening(gathered(self._shards, every[block]))
             for i, rows in enumerate(listed, part.start):
                 own = vectors[np.searchsorted(every, rows)]
                 similarity = queries[i] @ own.T

@@ -23,6 +23,30 @@ _BLOCK = 16_000_000
 Measure = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]
 
 
+#: Below so many training slices a larger share of the pairs of a view and a cell is looked into, in proportion.
+_SHARE_FROM = 200_000
+
+
+@dataclass(frozen=True)
+class Probing:
+    """How the views of a slice look into cells (see :mod:`.clustered`).
+
+    ``views`` are the places of those that do (None: all); ``share`` of all pairs of a view and a cell, the nearest, is
+    looked into. What it is measured by is in docs/performance.md.
+    """
+
+    views: NDArray[np.int64] | None = None
+    share: float = 1 / 4
+
+    def share_among(self, slices: int) -> float:
+        """The share for so many training slices."""
+        return min(1.0, self.share * max(1.0, _SHARE_FROM / slices))
+
+
+#: Where nothing is known of the views.
+ALL_VIEWS = Probing()
+
+
 @dataclass(frozen=True)
 class Nearest:
     """Per slice ``(n, count)``: cosine similarities, best first, training rows, and the views that found them.
@@ -55,11 +79,12 @@ class Index:
         excluded: NDArray[np.bool_] | None = None,
         measure: Measure | None = None,
         known: NDArray[np.int64] | None = None,
+        probing: Probing = ALL_VIEWS,
     ) -> Nearest:
         """Nearest distinct rows of queries ``(n, V, d)``; rows where ``excluded`` ``(N,)`` is true are left out.
 
-        With ``measure``, also the candidates' similarity by it. ``known`` rows, which a
-        :class:`~memorization_index.clustered.ClusteredIndex` may miss, are compared like all others.
+        With ``measure``, also the candidates' similarity by it. ``known`` and ``probing`` say where a
+        :class:`~memorization_index.clustered.ClusteredIndex` looks; here every row is compared with every view.
         """
         nearest = self._nearest(queries, count, excluded)
         if measure is None:

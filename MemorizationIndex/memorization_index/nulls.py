@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from memorization_index.retrieval import Retrieved, Retriever, concatenated, joi
 from memorization_index.roots import Spectrum, is_low_rank
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, check_voxels, verify
-from memorization_index.volumes import square_images
+from memorization_index.volumes import SliceStack, square_images
 from memorization_index.whitening import Moments, Whitening, merged, spectrum_of
 
 #: Up to so many subjects each is a fold of its own; folds of several would leave a visible part of the bank out …
@@ -143,8 +143,8 @@ class NullBuilder:
         self.progress.begin("building the null", len(chosen), "volumes")
         parts = self._parts(self.work(chosen, step, entries, card), moments, card)
         for part in parts:
-            if part.planted is not None:
-                card.add(part.planted)
+            if part.altered is not None and part.controls is not None:
+                card.add(Planted(self.volumes[part.volume].subject, part.altered, part.controls))
         return self._collect(parts, step)
 
     def _parts(self, work: Iterable[FoldWork], moments: dict[str, Moments], card: PowerCard) -> list[NullPart]:
@@ -168,32 +168,35 @@ class NullBuilder:
         }
         banks = {c: self.reference.bank(c, whitening) for c, whitening in whitenings.items()}
         retriever = Retriever(whitenings, banks)
-        parts, number = list[NullPart](), work.planted
-        for volume, entry in work.chosen:
-            parts.append(self._retrieve(volume, entry, work.step, retriever, card, number))
-            number += parts[-1].planted is not None
-        return parts
-
-    def _retrieve(
-        self, volume: int, entry: Entry, step: int, retriever: Retriever, card: PowerCard, number: int
-    ) -> NullPart:
-        read, stack = read_slices(entry, self.reference.plane)
-        check_voxels(self.volumes[volume], read.fingerprint, entry.path)
         # The whole fold is left out of the bank, not only the subject: slices that a whitening was not fitted on look
         # closer to each other than queries do to training slices that it was fitted on.
-        own_fold = (self.fold == self.fold[volume])[self.slice_volume]
-        first = hashed(entry.name, self.seed) % min(step, len(stack.images))
-        scored = stack.part(slice(first, None, step))
-        images = square_images(scored, INPUT_SIZE).astype(np.float16)  # first: its parts need the same
-        found = [retriever.examine(self.describer, part, own_fold) for part in scored.batches()]
-        planted = None
-        if card.wants(stack, number):
-            planted = card.planted(stack, number, self.volumes[volume].subject, retriever, own_fold)
-        self.progress.advance()
-        after = images[1:] if step == 1 else square_images(stack.part(slice(first + 1, None, step)), INPUT_SIZE)
-        follows = np.append(np.diff(stack.numbers) == 1, False)[first::step]
-        neighbors = [after[i].astype(np.float16) if follows[i] else None for i in range(len(images))]
-        return NullPart(volume, images, neighbors, max(stack.images[0].shape), found, planted)
+        own_fold = (self.fold == work.fold)[self.slice_volume]
+        parts: list[NullPart] = []
+        for group in retriever.grouped(self._stacks(work, card, parts)):
+            found = retriever.examine(self.describer, [stack for _, stack in group], own_fold)
+            for (take, _), one in zip(group, found, strict=True):
+                take(one)
+        return parts
+
+    def _stacks(
+        self, work: FoldWork, card: PowerCard, parts: list[NullPart]
+    ) -> Iterator[tuple[Callable[[Retrieved], None], SliceStack]]:
+        """What is searched for a fold's volumes, each with what takes in what is found; ``parts`` get one a volume."""
+        planted = work.planted
+        for volume, entry in work.chosen:
+            read, stack = read_slices(entry, self.reference.plane)
+            check_voxels(self.volumes[volume], read.fingerprint, entry.path)
+            first = hashed(entry.name, self.seed) % min(work.step, len(stack.images))
+            scored = stack.part(slice(first, None, work.step))
+            images = square_images(scored, INPUT_SIZE).astype(np.float16)  # first: its parts need the same
+            part = NullPart(volume, images, _neighbors(stack, images, first, work.step), max(stack.images[0].shape))
+            parts.append(part)
+            if card.wants(stack, planted):
+                part.altered = card.altered(stack, planted)
+                planted += 1
+                yield part.take_controls, part.altered
+            yield from ((part.found.append, batch) for batch in scored.batches())
+            self.progress.advance()
 
     def _collect(self, parts: list[NullPart], step: int) -> NullResult:
         nearest = concatenated([found for part in parts for found in part.found])
@@ -266,17 +269,32 @@ class FoldWork:
     planted: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class NullPart:
-    """The scored slices of one volume ``(n, 128, 128)``, what was found for them, and what was planted.
+    """The scored slices of one volume ``(n, 128, 128)``, and what is found for them.
 
     ``neighbors``: the image of the slice that follows each, where the volume has one; ``side``: pixels along the longer
-    side of the slices as they were acquired.
+    side of the slices as they were acquired; ``altered``: what the power card planted, and ``controls`` what is found
+    for that.
     """
 
     volume: int
     images: NDArray[np.float16]
     neighbors: list[NDArray[np.float16] | None]
     side: int
-    found: list[Retrieved]
-    planted: Planted | None
+    found: list[Retrieved] = field(default_factory=list)
+    altered: SliceStack | None = None
+    controls: Retrieved | None = None
+
+    def take_controls(self, found: Retrieved) -> None:
+        """Keep what is found for the altered slices."""
+        self.controls = found
+
+
+def _neighbors(
+    stack: SliceStack, images: NDArray[np.float16], first: int, step: int
+) -> list[NDArray[np.float16] | None]:
+    """The image of the slice that follows each of the scored ones, which are every ``step``-th from ``first`` on."""
+    after = images[1:] if step == 1 else square_images(stack.part(slice(first + 1, None, step)), INPUT_SIZE)
+    follows = np.append(np.diff(stack.numbers) == 1, False)[first::step]
+    return [after[i].astype(np.float16) if follows[i] else None for i in range(len(images))]

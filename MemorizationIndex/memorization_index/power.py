@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from memorization_index.augmentations import AUGMENTATIONS, PUBLISHED, SMALLEST_SIDE
 from memorization_index.channels import SPECTRAL, Describer
 from memorization_index.progress import Progress
-from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined
+from memorization_index.retrieval import Retrieved, concatenated, joined
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verdicts import FLAG_P, classify, is_flagged
 from memorization_index.verification import Candidates, TrainingImages, verify
@@ -67,19 +67,16 @@ class PowerCard:
         """Whether a volume's person is planted as the one with this number (from 0)."""
         return bool(self.augmentations) and number < self.people and min(stack.images[0].shape) >= SMALLEST_SIDE
 
-    def planted(
-        self, stack: SliceStack, number: int, subject: str, retriever: Retriever, excluded: NDArray[np.bool_]
-    ) -> Planted:
-        """Alter the middle slice of a person's volume in every way, and search it where the person is left out."""
+    def altered(self, stack: SliceStack, number: int) -> SliceStack:
+        """The middle slice of a person's volume, altered in every way."""
         middle = len(stack.images) // 2
         image = normalized(stack.images[middle])
-        altered = [
+        images = [
             AUGMENTATIONS[name].apply(image, np.random.default_rng([self.seed, number, place]))
             for place, name in enumerate(self.augmentations)
         ]
-        numbers = np.full(len(altered), stack.numbers[middle])
-        together = SliceStack(altered, stack.spacing, numbers, stack.total, stack.plane)
-        return Planted(subject, together, retriever.examine(self.describer, together, excluded))
+        numbers = np.full(len(images), stack.numbers[middle])
+        return SliceStack(images, stack.spacing, numbers, stack.total, stack.plane)
 
     def add(self, planted: Planted) -> None:
         """Take in what was planted; people come in the order of their numbers."""
@@ -99,7 +96,10 @@ class PowerCard:
         shape = (len(self.augmentations), len(self._planted))
         rows = []
         for place, (flagged, named) in enumerate(zip(*(one.reshape(shape) for one in judged), strict=True)):
-            control = joined(concatenated([one.controls.of(place) for one in self._planted]), reference.retriever.scale)
+            control = joined(
+                concatenated([one.controls.of(slice(place, place + 1)) for one in self._planted]),
+                reference.retriever.scale,
+            )
             p = reference.null.slice_p(reference.mi(control.similarity, control.rows[:, 0]))
             rows.append(
                 {
@@ -116,7 +116,9 @@ class PowerCard:
     def _judge(self, reference: Reference, found: Sequence[Retrieved]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which copies are flagged, and which name the right person: both ``(n,)``, augmentation by augmentation."""
         places = range(len(self.augmentations))
-        together = joined(concatenated([one.of(i) for i in places for one in found]), reference.retriever.scale)
+        together = joined(
+            concatenated([one.of(slice(i, i + 1)) for i in places for one in found]), reference.retriever.scale
+        )
         p = reference.null.slice_p(reference.mi(together.similarity, together.rows[:, 0]))
         images = np.stack([square_images(one.stack, INPUT_SIZE) for one in self._planted], axis=1)
         images = images.reshape(-1, INPUT_SIZE, INPUT_SIZE)

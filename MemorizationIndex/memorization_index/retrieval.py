@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memorization_index import layout
-from memorization_index.channels import LAYOUT, Describer
+from memorization_index import layout, spectral
+from memorization_index.channels import LAYOUT, SPECTRAL, Describer
 from memorization_index.clustered import ClusteredIndex
 from memorization_index.combining import CommonScale
 from memorization_index.matching import Item, in_order
-from memorization_index.neighbors import Index, Nearest
+from memorization_index.neighbors import ALL_VIEWS, Index, Nearest, Probing
 from memorization_index.volumes import SliceStack
 from memorization_index.whitening import Whitening
 
 #: Which training rows ``(N,)`` are left out of a search, if any.
 Excluded = NDArray[np.bool_] | None
 
+#: So many slices or a part more are searched together.
+SLICES_TOGETHER = 64
 #: How many candidates each channel names.
 CANDIDATES = 3
 #: Parts of the null's subjects that are joined on the scale of the others.
@@ -45,9 +48,8 @@ class Retrieved:
     channel: NDArray[np.object_]
     nearest: dict[str, Nearest]
 
-    def of(self, place: int) -> Retrieved:
-        """The same of one slice."""
-        i = slice(place, place + 1)
+    def of(self, i: slice) -> Retrieved:
+        """The same of some of the slices."""
         nearest = {c: Nearest(n.similarity[i], n.row[i], n.view[i]) for c, n in self.nearest.items()}
         columns = self.similarity[i], self.rows[i], self.views[i], self.agreement[i], self.channel[i]
         return Retrieved(*columns, nearest)
@@ -72,31 +74,66 @@ class Retriever:
 
     def search(self, features: Mapping[str, NDArray[np.floating]], excluded: Excluded = None) -> Retrieved:
         """Search features ``{channel: (n, views, D)}``; training rows where ``excluded`` is true are left out."""
-        return joined({c: self._nearest(c, f, excluded) for c, f in features.items()}, self.scale)
+        found = {c: self.banks[c].search(self.whitenings[c](f), CANDIDATES, excluded) for c, f in features.items()}
+        return joined(found, self.scale)
 
-    def examine(self, describer: Describer, stack: SliceStack, excluded: Excluded = None) -> Retrieved:
-        """Search slices: channels with all views first, then the others under views that those lead to."""
-        found = {c: self._nearest(c, f, excluded) for c, f in describer.describe_views(stack).items()}
+    def examine(self, describer: Describer, stacks: Sequence[SliceStack], excluded: Excluded = None) -> list[Retrieved]:
+        """Search slices of several stacks together: what it costs to look into a cell is shared.
+
+        Channels with all views come first, then the others under views that those lead to.
+        """
+        ends = np.cumsum([0, *(len(stack.images) for stack in stacks)]).tolist()
+        parts = [slice(*of_stack) for of_stack in itertools.pairwise(ends)]
+        described = [describer.describe_views(stack) for stack in stacks]
+        found = {}
+        for channel in described[0]:
+            whitened = self.whitenings[channel](np.concatenate([features[channel] for features in described]))
+            found[channel] = self.banks[channel].search(whitened, CANDIDATES, excluded, probing=_probing(channel))
         leading = next(iter(found.values()))
-        for channel, (features, views) in describer.describe_chosen(stack, leading.view).items():
-            whitened = self.whitenings[channel](features)
+        chosen = [describer.describe_chosen(stack, leading.view[i]) for stack, i in zip(stacks, parts, strict=True)]
+        for channel in chosen[0]:
+            whitened = self.whitenings[channel](np.concatenate([of_stack[channel][0] for of_stack in chosen]))
+            views = np.concatenate([of_stack[channel][1] for of_stack in chosen])
             parted = channel == LAYOUT
             count, measure = (PART_CANDIDATES, layout.part_similarity) if parted else (CANDIDATES, None)
-            nearest = self.banks[channel].search(whitened, count, excluded, measure, leading.row)
+            probing = _probing(channel)
+            nearest = self.banks[channel].search(whitened, count, excluded, measure, leading.row, probing)
             if parted:
                 found[PART] = _seen_under(views, _by_parts(nearest))
             found[channel] = _seen_under(views, nearest.first(CANDIDATES))
-        return joined(found, self.scale)
+        together = joined(found, self.scale)
+        return [together.of(i) for i in parts]
+
+    def grouped(self, parts: Iterable[tuple[Item, SliceStack]]) -> Iterator[list[tuple[Item, SliceStack]]]:
+        """Parts in order, each under its label; small ones together where a large training set is searched."""
+        least = SLICES_TOGETHER if any(isinstance(bank, ClusteredIndex) for bank in self.banks.values()) else 1
+        group: list[tuple[Item, SliceStack]] = []
+        for label, part in parts:
+            group.append((label, part))
+            if sum(len(one.images) for _, one in group) >= least:
+                yield group
+                group = []
+        if group:
+            yield group
 
     def examine_each(
         self, describer: Describer, parts: Iterable[tuple[Item, SliceStack]]
     ) -> Iterator[tuple[Item, SliceStack, Retrieved]]:
         """Search parts of what comes, each under its label, in order and on all cores."""
-        for (label, part), found in in_order(lambda labeled: self.examine(describer, labeled[1]), parts):
-            yield label, part, found
 
-    def _nearest(self, channel: str, features: NDArray[np.floating], excluded: Excluded) -> Nearest:
-        return self.banks[channel].search(self.whitenings[channel](features), CANDIDATES, excluded)
+        def examined(group: list[tuple[Item, SliceStack]]) -> list[Retrieved]:
+            return self.examine(describer, [part for _, part in group])
+
+        for group, found in in_order(examined, self.grouped(parts)):
+            for (label, part), one in zip(group, found, strict=True):
+                yield label, part, one
+
+
+def _probing(channel: str) -> Probing:
+    """How a channel's views look into cells: less is enough for ``layout``, whose cells are told apart more easily."""
+    if channel == SPECTRAL:
+        return Probing(spectral.probing_views(), 1 / 8)
+    return Probing(share=1 / 16) if channel == LAYOUT else ALL_VIEWS
 
 
 def _by_parts(nearest: Nearest) -> Nearest:

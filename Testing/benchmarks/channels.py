@@ -168,7 +168,7 @@ class Comparison:
         return Retriever(whitenings, {c: Index(whitenings[c](f)) for c, f in features.items()})
 
     def find(self, queries: Queries) -> dict[str, Nearest]:
-        found = concatenated([self.inner.examine(self.describer, stack) for stack in queries.stacks])
+        found = concatenated(self.inner.examine(self.describer, queries.stacks))
         if queries.stored:
             views = {c: stored_as_channel(c, f)[:, None, :] for c, f in queries.stored.items()}
             found |= self.stored.search(views).nearest

@@ -109,10 +109,10 @@ def main() -> None:
         clustered._COMPARED = 1
         asked = (altered(entries, reference.plane, number) for number in range(options.queries))
         for stack in filter(None, asked):
-            known = exact.examine(DESCRIBER, stack)
+            known = exact.examine(DESCRIBER, [stack])[0]
             for share in options.shares:
                 clustered._PROBED = share
-                counted(cells.examine(DESCRIBER, stack), known, limits, into[share])
+                counted(cells.examine(DESCRIBER, [stack])[0], known, limits, into[share])
     recall = {
         share: {c: {"counted": n, "found": k, "recall": round(k / n, 4) if n else None} for c, (n, k) in found.items()}
         for share, found in into.items()

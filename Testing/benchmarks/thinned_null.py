@@ -48,7 +48,7 @@ def built(entries: list[Entry], folder: Path) -> Reference:
 
 def examined(reference: Reference, entry: Entry) -> Query:
     _, stack = read_slices(entry, reference.plane)
-    found = [reference.retriever.examine(EmbeddedDescriber(), part) for part in stack.batches()]
+    found = reference.retriever.examine(EmbeddedDescriber(), list(stack.batches()))
     rows = np.concatenate([one.rows[:, 0] for one in found])
     return np.concatenate([one.similarity for one in found]), reference.slice_position[rows]
 

@@ -1,13 +1,14 @@
 """Large references: what is found through cells, beside the exact search, and what a bundle keeps of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import phantoms
 import pytest
-from memorization_index import MemorizationIndexError, Reference, building, clustered
+from memorization_index import MemorizationIndexError, Reference, building, clustered, spectral
 from memorization_index.clustered import Cells, ClusteredIndex
-from memorization_index.neighbors import Index
+from memorization_index.neighbors import Index, Probing
 from memorization_index.shards import gathered, row_blocks
 from memorization_index.whitening import Moments, Whitening
 
@@ -46,13 +47,14 @@ def queries(exact) -> np.ndarray:
 NEARLY = 1 - 1e-9
 
 
-@pytest.mark.parametrize(("share", "pairs"), [(1, 1), (NEARLY, 2**24), (NEARLY, 1)])
+@pytest.mark.parametrize(("share", "together"), [(1, 64), (NEARLY, 64), (NEARLY, 1)])
 def test_where_every_cell_is_looked_into_the_exact_search_comes_out(
-    share: float, pairs: int, shards, whitening, exact, queries, monkeypatch
+    share: float, together: int, shards, whitening, exact, queries, monkeypatch
 ) -> None:
-    monkeypatch.setattr(Cells, "_share", lambda _cells, _views: share)
+    monkeypatch.setattr(Probing, "share_among", lambda _probing, _slices: share)
     monkeypatch.setattr(clustered, "_NEARNESS_STEP", 1)
-    monkeypatch.setattr(clustered, "_PAIRS", pairs)  # many slices at a time, and one
+    monkeypatch.setattr(clustered, "_TOGETHER", together)  # many slices at a time, and one
+    monkeypatch.setattr(clustered, "_CELLS_AT_ONCE", 100)
     monkeypatch.setattr(clustered, "_AGAIN", SLICES)
     searched = ClusteredIndex(Cells.of(shards, whitening), shards, whitening)
     excluded = np.arange(SLICES) % 7 == 0
@@ -64,7 +66,7 @@ def test_where_every_cell_is_looked_into_the_exact_search_comes_out(
 
 
 def test_candidates_are_measured_anew_as_the_exact_search_does(shards, whitening, exact, queries, monkeypatch) -> None:
-    monkeypatch.setattr(Cells, "_share", lambda _cells, _views: NEARLY)
+    monkeypatch.setattr(Probing, "share_among", lambda _probing, _slices: NEARLY)
     monkeypatch.setattr(clustered, "_NEARNESS_STEP", 1)
     monkeypatch.setattr(clustered, "_AGAIN", SLICES)
 
@@ -93,11 +95,11 @@ def test_a_row_that_is_known_is_compared_though_codes_do_not_tell_of_it(shards, 
     np.testing.assert_allclose(found.similarity, nearest.similarity, atol=1e-5)
 
 
-@pytest.mark.parametrize("compared", [SLICES, SLICES // 4])
+@pytest.mark.parametrize("share", [1, 1 / 4])
 def test_what_is_more_similar_than_strangers_are_is_found(
-    compared: int, shards, whitening, exact, queries, monkeypatch
+    share: float, shards, whitening, exact, queries, monkeypatch
 ) -> None:
-    monkeypatch.setattr(clustered, "_COMPARED", compared)
+    monkeypatch.setattr(Probing, "share_among", lambda _probing, _slices: share)
     found = ClusteredIndex(Cells.of(shards, whitening), shards, whitening).search(queries, 3)
     known = exact.search(queries, 3)
     counted = known.similarity[:100, 0] > np.quantile(found.similarity[100:, 0], 0.99)
@@ -106,6 +108,32 @@ def test_what_is_more_similar_than_strangers_are_is_found(
     np.testing.assert_allclose(found.similarity[:100, 0][counted], known.similarity[:100, 0][counted], atol=1e-5)
     # It does not look at everything: of strangers not all nearest slices are found, and none is overrated.
     assert (found.similarity[:, 0] <= known.similarity[:, 0] + 1e-5).all()
+
+
+@pytest.mark.parametrize("share", [1, 1 / 4])
+def test_what_only_a_view_between_those_that_look_shows_is_found_by_its_neighbors(
+    share: float, shards, whitening, exact, queries, monkeypatch
+) -> None:
+    monkeypatch.setattr(Probing, "share_among", lambda _probing, _slices: share)
+    searched = ClusteredIndex(Cells.of(shards, whitening), shards, whitening)
+    views = queries.copy()
+    views[:100, 5] = exact.vectors[:100]  # the fifth view is the stored vector, …
+    kept = np.float32(0.8)
+    for neighbor in (4, 6):  # … of which its neighbors keep as much as a slice that is turned by 4° does
+        views[:100, neighbor] = kept * exact.vectors[:100] + np.sqrt(1 - kept**2) * queries[100:, neighbor]
+    views /= np.linalg.norm(views, axis=2, keepdims=True)
+    found = searched.search(views[:100], 3, probing=Probing(np.arange(0, VIEWS, 2)))
+    np.testing.assert_array_equal(found.row[:, 0], np.arange(100))
+    np.testing.assert_array_equal(found.view[:, 0], 5)
+    np.testing.assert_allclose(found.similarity[:, 0], 1, atol=1e-5)
+
+
+def test_views_that_look_for_candidates_leave_none_more_than_four_degrees_from_one() -> None:
+    views, places = spectral.views(), spectral.probing_views()
+    chosen = [views[place] for place in places]
+    assert len(chosen) < len(views) / 2
+    for view in views:
+        assert min(abs(view.rotation - c.rotation) for c in chosen if replace(c, rotation=view.rotation) == view) <= 4
 
 
 def test_the_same_features_give_the_same_cells_however_they_are_stored(shards, whitening) -> None:
