@@ -48,8 +48,8 @@ _BLOCK_ROWS = 4096
 _TOGETHER, _CELLS_AT_ONCE = 96, 512
 #: Of so many cells one tells how near those are that make up the share.
 _NEARNESS_STEP = 8
-#: For each candidate so many codes of the nearest cells are compared first.
-_FIRST = 16
+#: For each candidate so many codes of the nearest cells, at most so many, are compared first.
+_FIRST, _NEAREST_CELLS = 16, 512
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,11 @@ class Cells:
                 codes.append(first + code)
                 values.append(similarity.ravel()[places].astype(np.float32))
         by, code, value = np.concatenate(of_slice), np.concatenate(codes), np.concatenate(values)
-        for number in range(slices):
-            places = np.flatnonzero((by == number) & usable[code])
-            yield np.concatenate([near[number][0], code[places]]), np.concatenate([near[number][1], value[places]])
+        order = np.argsort(by, kind="stable")
+        order = order[usable[code[order]]]
+        starts = np.searchsorted(by[order], np.arange(1, slices))
+        for places, (codes_near, value_near) in zip(np.split(order, starts), near, strict=True):
+            yield np.concatenate([codes_near, code[places]]), np.concatenate([value_near, value[places]])
 
     def _in_nearest_cells(
         self, nearness: Floats, sizes: NDArray[np.int64], enough: int, scaled: Floats, usable: NDArray[np.bool_]
@@ -181,8 +183,11 @@ class Cells:
 
         ``nearness`` ``(K,)`` of the cells, and their ``sizes`` ``(K,)``: usable codes.
         """
-        order = np.argsort(-nearness)
-        cells = order[: np.searchsorted(sizes[order].cumsum(), enough) + 1]
+        nearest = np.arange(len(nearness))
+        if len(nearest) > _NEAREST_CELLS:
+            nearest = np.argpartition(-nearness, _NEAREST_CELLS)[:_NEAREST_CELLS]
+        nearest = nearest[np.argsort(-nearness[nearest], kind="stable")]
+        cells = nearest[: np.searchsorted(sizes[nearest].cumsum(), enough) + 1]
         codes = np.concatenate([np.arange(*self.starts[c : c + 2]) for c in cells])
         codes = codes[usable[codes]]
         return codes, (scaled @ self.codes[codes].astype(np.float32).T).max(axis=0)

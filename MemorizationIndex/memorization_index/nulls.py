@@ -34,8 +34,6 @@ FOLDS = 20
 NULL_SLICES = 2000
 #: … this many subjects (so that a volume's p can fall below .01), …
 NULL_SUBJECTS = 100
-#: Where they have more slices than this, every second (third, …) of each volume is scored.
-NULL_SLICES_AT_MOST = 4000
 #: Slices of the null that are also verified, at most.
 VERIFIED_SLICES = 1000
 #: Slices whose rescan is simulated, about; and how many rescans there are of fewer, at least.
@@ -85,8 +83,8 @@ def chosen_volumes(subjects: Sequence[str], names: Sequence[str], sizes: Sequenc
 
 
 def step_between(slices: int) -> int:
-    """Of chosen volumes with so many slices every how many-th is scored."""
-    return max(1, -(-slices // NULL_SLICES_AT_MOST))
+    """Of chosen volumes with so many slices every how many-th is scored, so that the null has enough all the same."""
+    return max(1, slices // NULL_SLICES)
 
 
 class NullBuilder:

@@ -48,10 +48,10 @@ def assert_same_scores(first, second) -> None:
 
 
 def test_of_deep_volumes_the_null_has_every_so_many_slices(training: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(nulls, "NULL_SLICES_AT_MOST", 20)
+    monkeypatch.setattr(nulls, "NULL_SLICES", 15)
     built = Reference.build(training, out=tmp_path / "reference")
     volumes, slices = len(built.volumes), len(built.slice_number)
-    assert built.null.step == -(-slices // 20) == 2
+    assert built.null.step == slices // 15 == 2
     assert slices / len(built.null.similarity) == pytest.approx(built.null.step, rel=0.2)
     assert len(np.unique(built.null.volume)) == volumes
     opened = Reference.open(tmp_path / "reference")
