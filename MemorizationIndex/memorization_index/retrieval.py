@@ -88,7 +88,7 @@ class Retriever:
         found = {}
         for channel in described[0]:
             whitened = self.whitenings[channel](np.concatenate([features[channel] for features in described]))
-            found[channel] = self.banks[channel].search(whitened, CANDIDATES, excluded, probing=_probing(channel))
+            found[channel] = self.banks[channel].search(whitened, CANDIDATES, excluded, probing=probing_of(channel))
         leading = next(iter(found.values()))
         chosen = [describer.describe_chosen(stack, leading.view[i]) for stack, i in zip(stacks, parts, strict=True)]
         for channel in chosen[0]:
@@ -96,7 +96,7 @@ class Retriever:
             views = np.concatenate([of_stack[channel][1] for of_stack in chosen])
             parted = channel == LAYOUT
             count, measure = (PART_CANDIDATES, layout.part_similarity) if parted else (CANDIDATES, None)
-            probing = _probing(channel)
+            probing = probing_of(channel)
             nearest = self.banks[channel].search(whitened, count, excluded, measure, leading.row, probing)
             if parted:
                 found[PART] = _seen_under(views, _by_parts(nearest))
@@ -129,7 +129,7 @@ class Retriever:
                 yield label, part, one
 
 
-def _probing(channel: str) -> Probing:
+def probing_of(channel: str) -> Probing:
     """How a channel's views look into cells: less is enough for ``layout``, whose cells are told apart more easily."""
     if channel == SPECTRAL:
         return Probing(spectral.probing_views(), 1 / 8)

@@ -5,7 +5,8 @@ needs no second picture and examined twice, as ``score`` does: by the exact sear
 each channel the queries whose exact similarity exceeds the null's 99th percentile (by the exact search too), and how
 many of these have the same nearest slice through cells (or one as similar); and the same of the one similarity that
 all channels are joined to. For shares of all pairs of a view and a cell that are looked into; so few slices would get a
-share above 1: ``--shares`` are what larger training sets are given (1 / 8 at the least).
+share above 1: ``--shares`` are what larger training sets are given (1 / 8 at the least in ``spectral``, 1 / 16 in
+``layout``).
 """
 
 import argparse
@@ -22,7 +23,6 @@ sys.path[:0] = [str(ROOT / "MemorizationIndex")]
 
 import numpy as np  # noqa: E402
 from machine import processor  # noqa: E402
-from memorization_index import clustered  # noqa: E402
 from memorization_index.augmentations import AUGMENTATIONS, SMALLEST_SIDE  # noqa: E402
 from memorization_index.calibration import Null  # noqa: E402
 from memorization_index.channels import EmbeddedDescriber  # noqa: E402
@@ -31,6 +31,7 @@ from memorization_index.cohort import Entry, find_volumes  # noqa: E402
 from memorization_index.combining import CommonScale  # noqa: E402
 from memorization_index.encoding import chosen_plane, encode, read_slices  # noqa: E402
 from memorization_index.matching import use_cores  # noqa: E402
+from memorization_index.neighbors import Probing  # noqa: E402
 from memorization_index.nulls import NullBuilder, chosen_volumes  # noqa: E402
 from memorization_index.power import FULL, PowerCard  # noqa: E402
 from memorization_index.progress import Progress  # noqa: E402
@@ -106,12 +107,11 @@ def main() -> None:
         banks = {c: ClusteredIndex(Cells.of(stored[c], w), stored[c], w) for c, w in white.items()}
         cells = Retriever(white, banks, scale)
         into: dict[float, Any] = {share: {channel: [0, 0] for channel in limits} for share in options.shares}
-        clustered._COMPARED = 1
         asked = (altered(entries, reference.plane, number) for number in range(options.queries))
         for stack in filter(None, asked):
             known = exact.examine(DESCRIBER, [stack])[0]
             for share in options.shares:
-                clustered._PROBED = share
+                Probing.share_among = lambda _probing, _slices, share=share: share
                 counted(cells.examine(DESCRIBER, [stack])[0], known, limits, into[share])
     recall = {
         share: {c: {"counted": n, "found": k, "recall": round(k / n, 4) if n else None} for c, (n, k) in found.items()}
