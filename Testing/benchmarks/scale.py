@@ -9,9 +9,9 @@ their mean and covariance, and written as a build writes them. A query has as ma
 (140; ``layout``: 10). All views of a *novel* query are new mixtures; one view of a *copy* is a stored row, disturbed so
 that its similarity falls to the range that decides, and in ``spectral`` the views that are turned by 4° more and less
 keep .8 of it, as those of real slices do in the median. Recall is that of the exact nearest slice, for copies whose
-exact similarity exceeds the 99th percentile of the novel queries'. As the exact search takes long, more copies are counted by
-their own row: of those that it is more similar to than the 99th percentile of what the novel queries *found* (which is
-lower), how many find it.
+exact similarity exceeds the 99th percentile of the novel queries'. As the exact search takes long, more copies are
+counted by their own row: of those that it is more similar to than the 99th percentile of what the novel queries *found*
+(which is lower), how many find it.
 """
 
 import argparse
