@@ -150,7 +150,7 @@ def test_killed_worker_costs_its_unit_only(stage: str, workers, cohort, tmp_path
     assert len(finished) >= 2
     assert {name: kept[name] for name in finished} == finished, "what was finished is not done again"
     assert_same(out, cohort.reference)
-    workers.client.wait_for_workers(3, timeout=30)
+    workers.client.wait_for_workers(3, timeout=120)
 
 
 def test_worker_that_stands_still_holds_up_no_other(workers, cohort, tmp_path: Path) -> None:
