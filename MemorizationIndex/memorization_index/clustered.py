@@ -49,7 +49,7 @@ _TOGETHER, _CELLS_AT_ONCE = 96, 512
 #: Of so many cells one tells how near those are that make up the share.
 _NEARNESS_STEP = 8
 #: For each candidate so many codes of the nearest cells, at most so many, are compared first.
-_FIRST, _NEAREST_CELLS = 16, 512
+_FIRST, _NEAREST_CELLS = 8, 1024
 
 
 @dataclass(frozen=True)

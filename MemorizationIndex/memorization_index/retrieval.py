@@ -133,7 +133,7 @@ def probing_of(channel: str) -> Probing:
     """How a channel's views look into cells: less is enough for ``layout``, whose cells are told apart more easily."""
     if channel == SPECTRAL:
         return Probing(spectral.probing_views(), 1 / 8)
-    return Probing(share=1 / 16) if channel == LAYOUT else ALL_VIEWS
+    return Probing(share=1 / 8) if channel == LAYOUT else ALL_VIEWS
 
 
 def _by_parts(nearest: Nearest) -> Nearest:
