@@ -3,18 +3,17 @@
 Whitened vectors are shortened to their 96 principal components, one byte each, and sorted into cells around centroids
 (k-means; an *inverted file* with scalar quantization: Jégou, Douze & Schmid 2011). A slice has up to 140 views: of all
 pairs of a view and a cell those with the most similar centroids are looked into, since one view alone resembles a copy
-and that one in few cells. Where neighboring views show much the same, only every second looks into cells (``probing``),
-and the codes that these find are compared with all. Several slices are searched at a time: each cell is compared with
-the views of all of them that look into it, in one matrix product. The candidates are then compared by their stored
-features, which are whitened when they are needed, once for all slices whose candidates they are. Only codes are held in
-memory; what is stored is mapped from disk.
+and that one in few cells. Where neighboring views show much the same, every second looks into far fewer cells
+(``probing``), and the codes that are found are compared with all. Several slices are searched at a time: each cell is
+compared with the views of all of them that look into it, in one matrix product. The candidates are then compared by
+their stored features, which are whitened when they are needed, once for all slices whose candidates they are. Only
+codes are held in memory; what is stored is mapped from disk.
 
 Nothing is drawn by chance: the same features give the same index.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -38,6 +37,8 @@ COMPONENTS = 96
 _CELLS = 8.0
 #: … slices that each is learned from, and rounds of learning.
 _LEARNED_FROM, _ROUNDS = 16, 6
+#: The views between those that look into cells look into so much of their share, where a strong copy is.
+_BETWEEN = 1 / 4
 #: Of codes that only some views looked for so many times the wanted number are compared with all views.
 _SEEN_AGAIN = 4
 #: Candidates that are compared exactly, at least.
@@ -106,18 +107,23 @@ class Cells:
         """About ``count`` rows for each slice that are like any of its views ``(n, V, D)``, in ascending order."""
         usable = np.ones(len(self.codes), bool) if excluded is None else ~excluded[self.rows]
         some = probing.views is not None
-        asked, wanted = (queries[:, probing.views], _SEEN_AGAIN * count) if some else (queries, count)
+        wanted = _SEEN_AGAIN * count if some else count
         share = probing.share_among(len(self.codes))
-        look = self._among_all if share == 1 else functools.partial(self._in_cells, share=share)
-        for codes, views in zip(look(asked, wanted, usable), queries, strict=True):
+        if share == 1:
+            look = self._among_all(queries[:, probing.views] if some else queries, wanted, usable)
+        else:
+            shares = np.full(queries.shape[1], share if not some else share * _BETWEEN)
+            shares[probing.views if some else slice(None)] = share
+            look = self._in_cells(queries, wanted, usable, shares)
+        for codes, views in zip(look, queries, strict=True):
             chosen = self._most_similar(codes, views, count) if some else codes
             yield np.sort(self.rows[chosen]).astype(np.int64)
 
     def _in_cells(
-        self, queries: Floats, count: int, usable: NDArray[np.bool_], share: float
+        self, queries: Floats, count: int, usable: NDArray[np.bool_], shares: NDArray[np.float64]
     ) -> Iterator[NDArray[np.int64]]:
         """For each slice ``(n, V, D)`` the ``count`` most similar codes in the cells that it looks into."""
-        for found, similarity in self._similar(queries, count, usable, share):
+        for found, similarity in self._similar(queries, count, usable, shares):
             order = np.argsort(-similarity, kind="stable")
             codes, first = np.unique(found[order], return_index=True)
             yield codes[np.argsort(first)[:count]]
@@ -141,7 +147,7 @@ class Cells:
                 yield places
 
     def _similar(
-        self, queries: Floats, count: int, usable: NDArray[np.bool_], share: float
+        self, queries: Floats, count: int, usable: NDArray[np.bool_], shares: NDArray[np.float64]
     ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
         """For each slice ``(n, V, D)`` codes that a view is like, and how much; the ``count`` most similar are there.
 
@@ -150,7 +156,7 @@ class Cells:
         slices, views, dimension = queries.shape
         seen = _components(queries.reshape(-1, dimension), self.basis)
         scaled = seen * self.step
-        looked, nearness = self._nearest_pairs(seen, slices, share)
+        looked, nearness = self._nearest_pairs(seen, slices, shares)
         sizes = np.diff(np.concatenate([[0], usable.cumsum()])[self.starts])
         near = [
             self._in_nearest_cells(nearness[:, number], sizes, _FIRST * count, scaled[own], usable)
@@ -192,16 +198,23 @@ class Cells:
         codes = codes[usable[codes]]
         return codes, (scaled @ self.codes[codes].astype(np.float32).T).max(axis=0)
 
-    def _nearest_pairs(self, seen: Floats, slices: int, share: float) -> tuple[NDArray[np.bool_], Floats]:
+    def _nearest_pairs(
+        self, seen: Floats, slices: int, shares: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], Floats]:
         """Which pairs of a cell and a view are each slice's nearest ``(K, n·V)``; how near cells are to it ``(K, n)``.
 
-        ``seen`` ``(n·V, 96)`` are the components of all views.
+        ``seen`` ``(n·V, 96)`` are the components of all views, ``shares`` ``(V,)`` what share is looked into: of the
+        pairs of all views that have the same.
         """
-        views = len(seen) // slices
-        nearness = self.centroids[::_NEARNESS_STEP] @ seen.T
-        sample = nearness.reshape(-1, slices, views).swapaxes(0, 1).reshape(slices, -1)
-        wanted = max(1, round(share * sample.shape[1]))
-        limit = np.partition(sample, -wanted, axis=1)[:, -wanted].repeat(views)
+        views = len(shares)
+        sample = (self.centroids[::_NEARNESS_STEP] @ seen.T).reshape(-1, slices, views).swapaxes(0, 1)
+        limits = np.empty((slices, views), np.float32)
+        for share in np.unique(shares):
+            alike = shares == share
+            own = sample[:, :, alike].reshape(slices, -1)
+            wanted = max(1, round(float(share) * own.shape[1]))
+            limits[:, alike] = np.partition(own, -wanted, axis=1)[:, -wanted, None]
+        limit = limits.ravel()
         looked = np.empty((len(self.centroids), len(seen)), bool)
         nearest = np.empty((len(self.centroids), slices), np.float32)
         for part in _batches(len(self.centroids), _CELLS_AT_ONCE):
