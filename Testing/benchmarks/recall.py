@@ -5,8 +5,7 @@ needs no second picture and examined twice, as ``score`` does: by the exact sear
 each channel the queries whose exact similarity exceeds the null's 99th percentile (by the exact search too), and how
 many of these have the same nearest slice through cells (or one as similar); and the same of the one similarity that
 all channels are joined to. For shares of all pairs of a view and a cell that are looked into; so few slices would get a
-share above 1: ``--shares`` are what larger training sets are given (1 / 8 at the least in ``spectral``, 1 / 16 in
-``layout``).
+share above 1: ``--shares`` are what larger training sets are given (1 / 8 at the least).
 """
 
 import argparse
