@@ -37,9 +37,7 @@ COMPONENTS = 96
 _CELLS = 8.0
 #: … slices that each is learned from, and rounds of learning.
 _LEARNED_FROM, _ROUNDS = 16, 6
-#: The views between those that look into cells look into so much of their share, where a strong copy is.
-_BETWEEN = 1 / 4
-#: Of codes that only some views looked for so many times the wanted number are compared with all views.
+#: Of codes that some views looked less for so many times the wanted number are compared with all views.
 _SEEN_AGAIN = 4
 #: Candidates that are compared exactly, at least.
 _AGAIN = 32
@@ -106,40 +104,38 @@ class Cells:
     ) -> Iterator[NDArray[np.int64]]:
         """About ``count`` rows for each slice that are like any of its views ``(n, V, D)``, in ascending order."""
         usable = np.ones(len(self.codes), bool) if excluded is None else ~excluded[self.rows]
-        some = probing.views is not None
-        wanted = _SEEN_AGAIN * count if some else count
-        share = probing.share_among(len(self.codes))
-        if share == 1:
-            look = self._among_all(queries[:, probing.views] if some else queries, wanted, usable)
+        seen = _components(queries.reshape(-1, queries.shape[2]), self.basis).reshape(*queries.shape[:2], -1)
+        shares = probing.shares(len(self.codes), queries.shape[1])
+        again = shares.min() < shares.max()
+        wanted = _SEEN_AGAIN * count if again else count
+        if shares.max() == 1:
+            look = self._among_all(seen[:, shares == 1], wanted, usable)
         else:
-            shares = np.full(queries.shape[1], share if not some else share * _BETWEEN)
-            shares[probing.views if some else slice(None)] = share
-            look = self._in_cells(queries, wanted, usable, shares)
-        for codes, views in zip(look, queries, strict=True):
-            chosen = self._most_similar(codes, views, count) if some else codes
+            look = self._in_cells(seen, wanted, usable, shares)
+        for codes, views in zip(look, seen, strict=True):
+            chosen = self._most_similar(codes, views, count) if again else codes
             yield np.sort(self.rows[chosen]).astype(np.int64)
 
     def _in_cells(
-        self, queries: Floats, count: int, usable: NDArray[np.bool_], shares: NDArray[np.float64]
+        self, seen: Floats, count: int, usable: NDArray[np.bool_], shares: NDArray[np.float64]
     ) -> Iterator[NDArray[np.int64]]:
-        """For each slice ``(n, V, D)`` the ``count`` most similar codes in the cells that it looks into."""
-        for found, similarity in self._similar(queries, count, usable, shares):
+        """For each slice the ``count`` codes most similar to its views ``(n, V, 96)``, in the cells they look into."""
+        for found, similarity in self._similar(seen, count, usable, shares):
             order = np.argsort(-similarity, kind="stable")
             codes, first = np.unique(found[order], return_index=True)
             yield codes[np.argsort(first)[:count]]
 
     def _most_similar(self, codes: NDArray[np.int64], views: Floats, count: int) -> NDArray[np.int64]:
-        """The ``count`` of some codes that are most similar to any view of a slice ``(V, D)``."""
-        seen = _components(views, self.basis) * self.step
-        similarity = (seen @ self.codes[codes].astype(np.float32).T).max(axis=0)
+        """The ``count`` of some codes that are most similar to any view of a slice ``(V, 96)``."""
+        similarity = (views * self.step @ self.codes[codes].astype(np.float32).T).max(axis=0)
         return codes[np.argsort(-similarity, kind="stable")[:count]]
 
-    def _among_all(self, queries: Floats, count: int, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    def _among_all(self, seen: Floats, count: int, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
         """The same where every code is compared with every view: in one product, whatever cells the codes are in."""
         places = np.flatnonzero(usable)
         codes = self.codes[places].astype(np.float32).T
-        for views in queries:
-            similarity = (_components(views, self.basis) * self.step @ codes).max(axis=0)
+        for views in seen:
+            similarity = (views * self.step @ codes).max(axis=0)
             if count < len(places):
                 least = np.partition(similarity, -count)[-count]  # of several that are as similar all are taken
                 yield places[similarity >= least]
@@ -147,16 +143,15 @@ class Cells:
                 yield places
 
     def _similar(
-        self, queries: Floats, count: int, usable: NDArray[np.bool_], shares: NDArray[np.float64]
+        self, seen: Floats, count: int, usable: NDArray[np.bool_], shares: NDArray[np.float64]
     ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
-        """For each slice ``(n, V, D)`` codes that a view is like, and how much; the ``count`` most similar are there.
+        """For each slice ``(n, V, 96)`` codes that a view is like, and how much; the ``count`` most similar are there.
 
         A code may be there for several views. What a slice's nearest cells hold says how similar the others must be.
         """
-        slices, views, dimension = queries.shape
-        seen = _components(queries.reshape(-1, dimension), self.basis)
-        scaled = seen * self.step
-        looked, nearness = self._nearest_pairs(seen, slices, shares)
+        slices, views, _ = seen.shape
+        scaled = (seen * self.step).reshape(slices * views, -1)
+        looked, nearness = self._nearest_pairs(seen, shares)
         sizes = np.diff(np.concatenate([[0], usable.cumsum()])[self.starts])
         near = [
             self._in_nearest_cells(nearness[:, number], sizes, _FIRST * count, scaled[own], usable)
@@ -199,15 +194,16 @@ class Cells:
         return codes, (scaled @ self.codes[codes].astype(np.float32).T).max(axis=0)
 
     def _nearest_pairs(
-        self, seen: Floats, slices: int, shares: NDArray[np.float64]
+        self, seen: Floats, shares: NDArray[np.float64]
     ) -> tuple[NDArray[np.bool_], Floats]:
         """Which pairs of a cell and a view are each slice's nearest ``(K, n·V)``; how near cells are to it ``(K, n)``.
 
-        ``seen`` ``(n·V, 96)`` are the components of all views, ``shares`` ``(V,)`` what share is looked into: of the
+        ``seen`` ``(n, V, 96)`` are the components of all views, ``shares`` ``(V,)`` what share is looked into: of the
         pairs of all views that have the same.
         """
-        views = len(shares)
-        sample = (self.centroids[::_NEARNESS_STEP] @ seen.T).reshape(-1, slices, views).swapaxes(0, 1)
+        slices, views, _ = seen.shape
+        flat = seen.reshape(slices * views, -1).T
+        sample = (self.centroids[::_NEARNESS_STEP] @ flat).reshape(-1, slices, views).swapaxes(0, 1)
         limits = np.empty((slices, views), np.float32)
         for share in np.unique(shares):
             alike = shares == share
@@ -215,10 +211,10 @@ class Cells:
             wanted = max(1, round(float(share) * own.shape[1]))
             limits[:, alike] = np.partition(own, -wanted, axis=1)[:, -wanted, None]
         limit = limits.ravel()
-        looked = np.empty((len(self.centroids), len(seen)), bool)
+        looked = np.empty((len(self.centroids), slices * views), bool)
         nearest = np.empty((len(self.centroids), slices), np.float32)
         for part in _batches(len(self.centroids), _CELLS_AT_ONCE):
-            nearness = self.centroids[part] @ seen.T
+            nearness = self.centroids[part] @ flat
             np.greater_equal(nearness, limit, out=looked[part])
             nearness.reshape(-1, slices, views).max(axis=2, out=nearest[part])
         return looked, nearest

@@ -25,22 +25,33 @@ Measure = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
 
 #: Below so many training slices a larger share of the pairs of a view and a cell is looked into, in proportion.
 _SHARE_FROM = 200_000
+#: The views between those that look into cells look into so much of their share, where a strong copy is.
+_BETWEEN = 1 / 4
 
 
 @dataclass(frozen=True)
 class Probing:
     """How the views of a slice look into cells (see :mod:`.clustered`).
 
-    ``views`` are the places of those that do (None: all); ``share`` of all pairs of a view and a cell, the nearest, is
-    looked into. What it is measured by is in docs/performance.md.
+    ``share`` of all pairs of a view and a cell, the nearest, is looked into; the views at the places ``between`` others
+    look into a quarter of that, and into none where the others look into all. What it is measured by is in
+    docs/performance.md.
     """
 
-    views: NDArray[np.int64] | None = None
     share: float = 1 / 4
+    between: NDArray[np.int64] | None = None
 
     def share_among(self, slices: int) -> float:
         """The share for so many training slices."""
         return min(1.0, self.share * max(1.0, _SHARE_FROM / slices))
+
+    def shares(self, slices: int, views: int) -> NDArray[np.float64]:
+        """The share of each view ``(V,)`` for so many training slices."""
+        share = self.share_among(slices)
+        shares = np.full(views, share)
+        if self.between is not None:
+            shares[self.between] = 0 if share == 1 else share * _BETWEEN
+        return shares
 
 
 #: Where nothing is known of the views.

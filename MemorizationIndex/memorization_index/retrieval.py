@@ -132,8 +132,8 @@ class Retriever:
 def probing_of(channel: str) -> Probing:
     """How a channel's views look into cells: an eighth was measured to be enough for ``spectral`` and ``layout``."""
     if channel == SPECTRAL:
-        return Probing(spectral.probing_views(), 1 / 8)
-    return Probing(share=1 / 8) if channel == LAYOUT else ALL_VIEWS
+        return Probing(1 / 8, spectral.between_views())
+    return Probing(1 / 8) if channel == LAYOUT else ALL_VIEWS
 
 
 def _by_parts(nearest: Nearest) -> Nearest:
