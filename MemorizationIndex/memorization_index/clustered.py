@@ -193,9 +193,7 @@ class Cells:
         codes = codes[usable[codes]]
         return codes, (scaled @ self.codes[codes].astype(np.float32).T).max(axis=0)
 
-    def _nearest_pairs(
-        self, seen: Floats, shares: NDArray[np.float64]
-    ) -> tuple[NDArray[np.bool_], Floats]:
+    def _nearest_pairs(self, seen: Floats, shares: NDArray[np.float64]) -> tuple[NDArray[np.bool_], Floats]:
         """Which pairs of a cell and a view are each slice's nearest ``(K, n·V)``; how near cells are to it ``(K, n)``.
 
         ``seen`` ``(n, V, 96)`` are the components of all views, ``shares`` ``(V,)`` what share is looked into: of the

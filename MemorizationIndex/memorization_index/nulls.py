@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -143,16 +144,20 @@ class NullBuilder:
         for part in parts:
             if part.altered is not None and part.controls is not None:
                 card.add(Planted(self.volumes[part.volume].subject, part.altered, part.controls))
-        return self._collect(parts, step)
+        return self._collect(sorted(parts, key=lambda part: int(self.fold[part.volume])), step)
 
     def _parts(self, work: Iterable[FoldWork], moments: dict[str, Moments], card: PowerCard) -> list[NullPart]:
         folds = in_order(lambda of_fold: self.fold_parts(of_fold, moments, card), work)
         return [part for _, found in folds for part in found]
 
     def work(self, chosen: Sequence[int], step: int, entries: dict[str, Entry], card: PowerCard) -> Iterator[FoldWork]:
-        """The chosen volumes by fold. Who can be planted is seen from the image, until there are enough people."""
+        """The chosen volumes by fold, the largest first, so that the cores that share them are done together.
+
+        Who can be planted is seen from the image, until there are enough people.
+        """
         planted = 0
-        for fold in sorted({int(self.fold[i]) for i in chosen}):
+        sizes = Counter(int(self.fold[i]) for i in chosen)
+        for fold in sorted(sizes, key=lambda fold: (-sizes[fold], fold)):
             of_fold = [(i, entries[self.volumes[i].name]) for i in chosen if self.fold[i] == fold]
             yield FoldWork(fold, of_fold, step, planted)
             for _, entry in of_fold:
