@@ -75,7 +75,7 @@ class AgreementVolume:
 def on_slice(square: NDArray[np.uint8], shape: Sequence[int], spacing: Sequence[float]) -> NDArray[np.uint8]:
     """Resample a map ``(64, 64)`` of the square image onto the slice ``shape`` (rows, columns) it was made from.
 
-    The inverse of the geometry of ``volumes.square_images``: the square is centered on the slice and as wide as its
+    The inverse of the geometry of ``slices.square_images``: the square is centered on the slice and as wide as its
     longer side in mm.
     """
     extent = max(n * s for n, s in zip(shape, spacing, strict=True))

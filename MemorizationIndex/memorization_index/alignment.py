@@ -2,7 +2,7 @@
 
 World coordinates are RAS millimeters. A volume is given by its affine (4×4, from voxel indices (i, j, k) to RAS; its
 axes are perpendicular) and its size along the same axes. *Square coordinates* (row, column, slice) of a slice's square
-image (see ``volumes.square_images``) are fractions of its width, counted from its center downward and rightward, and
+image (see ``slices.square_images``) are fractions of its width, counted from its center downward and rightward, and
 numbers of slices, counted from the slice.
 """
 
@@ -29,7 +29,7 @@ _LETTERS = {"L": (0, True), "R": (0, False), "P": (1, True), "A": (1, False), "S
 
 @dataclass(frozen=True)
 class Slices:
-    """The slices of one volume in one plane, as :func:`memorization_index.volumes.to_slices` numbers and displays them.
+    """The slices of one volume in one plane, as :func:`memorization_index.slices.to_slices` numbers and displays them.
 
     ``origin`` (3,) is the first pixel (top left) of slice 0 in RAS mm; ``rows``, ``columns`` and ``step`` (3,) lead
     from there to the pixel below, to the pixel on the right, and to the same pixel of the next slice; ``shape`` is

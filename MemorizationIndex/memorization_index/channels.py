@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from memorization_index import layout, spectral
 from memorization_index.errors import MemorizationIndexError
+from memorization_index.slices import SliceStack, square_images
 from memorization_index.usercache import FeatureCache, remember_weights
-from memorization_index.volumes import SliceStack, square_images
 from memorization_index.whitening import SHRINKAGE
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ from memorization_index.provenance import InputFile, digest_of, inputs_of, secon
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
 from memorization_index.scoring import Examined, Options, Query, describer_of, examined, judged, nothing_scored
+from memorization_index.slices import square_images
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.usercache import recall_weights
 from memorization_index.verification import TrainingImages
-from memorization_index.volumes import square_images
 
 #: What a worker found: of the query itself (or why it is skipped), its files, and training volumes that are not there.
 _Found = tuple[Examined | str, list[InputFile], frozenset[int]]

@@ -22,17 +22,16 @@ from memorization_index.durable import beside_file, sync
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import in_threads
 from memorization_index.progress import Progress
+from memorization_index.slices import SliceStack, to_slices
 from memorization_index.verification import TrainingVolume
 from memorization_index.volumes import (
     IMAGE_PLANE,
-    SliceStack,
     Volume,
     acquired_plane,
     check_header,
     looks_flat,
     read_volume,
     stored_spacing,
-    to_slices,
 )
 
 #: Volumes that are encoded together and written as one unit.

@@ -22,9 +22,9 @@ from memorization_index.progress import Progress
 from memorization_index.reference import Reference, blocks
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null
 from memorization_index.roots import Spectrum, is_low_rank
+from memorization_index.slices import SliceStack, square_images
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verification import CERTAIN_NCC, Candidates, Pair, TrainingImages, check_voxels, verify
-from memorization_index.volumes import SliceStack, square_images
 from memorization_index.whitening import Moments, Whitening, merged, spectrum_of
 
 #: Up to so many subjects each is a fold of its own; folds of several would leave a visible part of the bank out …

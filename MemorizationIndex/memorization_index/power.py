@@ -17,10 +17,10 @@ from memorization_index.augmentations import AUGMENTATIONS, PUBLISHED, SMALLEST_
 from memorization_index.channels import SPECTRAL, Describer
 from memorization_index.progress import Progress
 from memorization_index.retrieval import Retrieved, concatenated, joined
+from memorization_index.slices import SliceStack, normalized, square_images
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.verdicts import FLAG_P, classify, is_flagged
 from memorization_index.verification import Candidates, TrainingImages, verify
-from memorization_index.volumes import SliceStack, normalized, square_images
 
 if TYPE_CHECKING:
     from memorization_index.reference import Reference

@@ -15,7 +15,7 @@ from memorization_index.clustered import ClusteredIndex
 from memorization_index.combining import CommonScale
 from memorization_index.matching import Item, in_order
 from memorization_index.neighbors import ALL_VIEWS, Index, Nearest, Probing
-from memorization_index.volumes import SliceStack
+from memorization_index.slices import SliceStack
 from memorization_index.whitening import Whitening
 
 #: Which training rows ``(N,)`` are left out of a search, if any.

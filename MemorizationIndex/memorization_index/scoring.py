@@ -30,12 +30,13 @@ from memorization_index.reference import Reference
 from memorization_index.retrieval import Retrieved
 from memorization_index.runs import run_of
 from memorization_index.scores import ALIGNMENT_COLUMNS, VOLUME_COLUMNS, Columns, Scores
+from memorization_index.slices import SliceStack, square_images
 from memorization_index.spectral import INPUT_SIZE
 from memorization_index.trajectory import fitted
 from memorization_index.usercache import recall_weights
 from memorization_index.verdicts import COPIED, VOLUME_P, MatchClass, Thresholds, classify, is_flagged, verdict
 from memorization_index.verification import Candidates, Pair, TrainingImages, verify
-from memorization_index.volumes import IMAGE_PLANE, Grid, SliceStack, looks_flat, square_images
+from memorization_index.volumes import IMAGE_PLANE, Grid, looks_flat
 from memorization_index.words import counted
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from memorization_index.filters import normalized_band
 
-#: Side of the square images that the descriptor is computed from (see ``volumes.square_images``).
+#: Side of the square images that the descriptor is computed from (see ``slices.square_images``).
 INPUT_SIZE = 128
 _SIZE = 64
 _BAND = 14

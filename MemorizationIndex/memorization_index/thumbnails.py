@@ -14,7 +14,7 @@ from memorization_index.cohort import Entry
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.progress import Progress
-from memorization_index.volumes import square_images
+from memorization_index.slices import square_images
 
 if TYPE_CHECKING:
     from memorization_index.reference import Reference

@@ -14,9 +14,10 @@ from memorization_index.agreement import PERCENT
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.matching import Match, agreement_map, in_threads, match
 from memorization_index.progress import Progress
+from memorization_index.slices import square_images, to_slices
 from memorization_index.spectral import INPUT_SIZE, View
 from memorization_index.tables import read_table
-from memorization_index.volumes import read_volume, square_images, to_slices
+from memorization_index.volumes import read_volume
 
 if TYPE_CHECKING:
     from memorization_index.linking import Links

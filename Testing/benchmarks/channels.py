@@ -26,9 +26,10 @@ from memorization_index.cohort import find_volumes
 from memorization_index.encoding import read_slices
 from memorization_index.neighbors import Index, Nearest
 from memorization_index.retrieval import Retriever, concatenated, joined, joined_null
+from memorization_index.slices import SliceStack, normalized
 from memorization_index.statistics import auc
 from memorization_index.usercache import FeatureCache
-from memorization_index.volumes import IMAGE_PLANE, SliceStack, normalized
+from memorization_index.volumes import IMAGE_PLANE
 from memorization_index.whitening import Moments, Whitening
 
 ALPHA = 0.01

@@ -36,7 +36,7 @@ from memorization_index.power import FULL, PowerCard  # noqa: E402
 from memorization_index.progress import Progress  # noqa: E402
 from memorization_index.reference import Reference  # noqa: E402
 from memorization_index.retrieval import Retrieved, Retriever, concatenated, joined_null  # noqa: E402
-from memorization_index.volumes import SliceStack, normalized  # noqa: E402
+from memorization_index.slices import SliceStack, normalized  # noqa: E402
 from memorization_index.whitening import Whitening  # noqa: E402
 
 DESCRIBER = EmbeddedDescriber()

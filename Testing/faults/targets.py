@@ -44,7 +44,8 @@ class Target:
 
 
 def open_volume(path: Path, number: int) -> None:
-    from memorization_index.volumes import looks_flat, read_volume, square_images, to_slices
+    from memorization_index.slices import square_images, to_slices
+    from memorization_index.volumes import looks_flat, read_volume
 
     looks_flat([path])
     volume = read_volume(path)

@@ -5,8 +5,9 @@ import pytest
 import SimpleITK as sitk
 from memorization_index import matching
 from memorization_index.alignment import Alignment, Slices, query_to_training
+from memorization_index.slices import square_images, to_slices
 from memorization_index.spectral import INPUT_SIZE, View
-from memorization_index.volumes import PLANES, read_volume, square_images, to_slices
+from memorization_index.volumes import PLANES, read_volume
 from scipy.ndimage import gaussian_filter
 
 LPS = np.diag([-1.0, -1.0, 1.0])
@@ -151,7 +152,7 @@ def disk_filled(query, number, truth, training, training_voxels, size):
 
 
 def picture_of(picture, slices):
-    from memorization_index.volumes import SliceStack
+    from memorization_index.slices import SliceStack
 
     spacing = tuple(float(np.linalg.norm(v)) for v in (slices.rows, slices.columns))
     stack = SliceStack([np.ascontiguousarray(picture)], spacing, np.array([0]), 1, "axial")

@@ -8,8 +8,9 @@ import SimpleITK as sitk
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.evaluation.cohorts import SHAPE, SPACING, make_demo_cohort
 from memorization_index.matching import match
+from memorization_index.slices import square_images, to_slices
 from memorization_index.spectral import View
-from memorization_index.volumes import read_volume, square_images, to_slices
+from memorization_index.volumes import read_volume
 
 SUBJECTS = 5
 

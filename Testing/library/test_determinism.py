@@ -15,7 +15,7 @@ import numpy as np
 import phantoms
 import pytest
 from memorization_index import Reference, encoding, matching, neighbors, verification
-from memorization_index.volumes import SliceStack
+from memorization_index.slices import SliceStack
 
 TOLERANCE = 1e-5
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent

@@ -7,7 +7,7 @@ import pytest
 from memorization_index.cohort import Entry
 from memorization_index.evaluation.again import other_volumes, rescanned, summary
 from memorization_index.evaluation.sampling import Chosen
-from memorization_index.volumes import SliceStack
+from memorization_index.slices import SliceStack
 
 
 def entry(name: str, subject: str) -> Entry:

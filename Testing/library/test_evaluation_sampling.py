@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from memorization_index import MemorizationIndexError
 from memorization_index.evaluation.sampling import Chosen, augmented
-from memorization_index.volumes import SliceStack
+from memorization_index.slices import SliceStack
 
 
 def flat(subject: str, level: float) -> Chosen:

@@ -8,8 +8,8 @@ from memorization_index.evaluation.sampling import Chosen
 from memorization_index.evaluation.sets import compare
 from memorization_index.evaluation.sharpness import Changed, altered, grain, matched_auc
 from memorization_index.evaluation.tables import comparison_table, spread_table
+from memorization_index.slices import SliceStack
 from memorization_index.statistics import auc, detection_intervals, detection_rate, roc
-from memorization_index.volumes import SliceStack
 from scipy import ndimage
 
 

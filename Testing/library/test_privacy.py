@@ -410,7 +410,7 @@ def test_thumbnails_only_where_asked(tiny, home: SimpleNamespace, tmp_path: Path
     assert blurred.thumbnails.shape == (36, 64, 64)
     assert full.manifest["thumbnails"] == "full"
     # The first row is the first slice of the first volume, as a reader would see it.
-    from memorization_index.volumes import square_images, to_slices
+    from memorization_index.slices import square_images, to_slices
 
     row = 4
     volume = full.volumes[full.slice_volume[row]]

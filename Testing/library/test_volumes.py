@@ -15,18 +15,8 @@ from memorization_index.channels import EmbeddedDescriber
 from memorization_index.cohort import Entry
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
-from memorization_index.volumes import (
-    PLANES,
-    SliceStack,
-    Volume,
-    looks_flat,
-    normalized,
-    read_volume,
-    resampling_matrix,
-    slice_count,
-    square_images,
-    to_slices,
-)
+from memorization_index.slices import SliceStack, normalized, resampling_matrix, square_images, to_slices
+from memorization_index.volumes import PLANES, Volume, looks_flat, read_volume, slice_count
 from PIL import Image
 
 ANATOMY = phantoms.anatomy(7)

@@ -72,7 +72,7 @@ class MissingTest(CompareTestCase):
 
 def squared(picture, size=64):
     """uint8 square picture of a slice of square pixels."""
-    from memorization_index.volumes import SliceStack, square_images
+    from memorization_index.slices import SliceStack, square_images
 
     stack = SliceStack([np.ascontiguousarray(picture, np.float32)], (1.1, 1.0), np.array([0]), 1, "axial")
     return np.round(255 * square_images(stack, size)[0]).astype(np.uint8)

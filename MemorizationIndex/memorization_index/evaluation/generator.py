@@ -38,9 +38,10 @@ from memorization_index.fraction import copied_fraction
 from memorization_index.progress import Progress
 from memorization_index.reference import Reference
 from memorization_index.scoring import Options, Query, score_queries
+from memorization_index.slices import SliceStack, normalized
 from memorization_index.statistics import auc, detection_rate
 from memorization_index.verdicts import COPIED
-from memorization_index.volumes import IMAGE_PLANE, SliceStack, normalized
+from memorization_index.volumes import IMAGE_PLANE
 
 #: NCC between which the labels of samples are not clear.
 UNCLEAR = (0.85, 0.93)

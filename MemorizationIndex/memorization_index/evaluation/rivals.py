@@ -24,7 +24,7 @@ from memorization_index.paper import THRESHOLD, PaperProtocol
 from memorization_index.reference import Reference
 from memorization_index.retrieval import Retrieved, Retriever
 from memorization_index.scoring import Query
-from memorization_index.volumes import SliceStack, square_images
+from memorization_index.slices import SliceStack, square_images
 
 Measures = dict[str, NDArray[np.float64]]
 

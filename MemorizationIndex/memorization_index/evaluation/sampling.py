@@ -13,7 +13,7 @@ from memorization_index.cohort import Entry
 from memorization_index.encoding import read_slices
 from memorization_index.errors import MemorizationIndexError
 from memorization_index.scoring import Query
-from memorization_index.volumes import SliceStack, normalized
+from memorization_index.slices import SliceStack, normalized
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve, gaussian_filter
 
 from memorization_index.evaluation.sampling import Chosen
-from memorization_index.volumes import SliceStack
+from memorization_index.slices import SliceStack
 
 #: The difference of two Laplacians, which is blind to edges and sees noise (Immerkær 1996).
 _LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float64)

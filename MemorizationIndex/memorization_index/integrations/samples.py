@@ -15,8 +15,9 @@ from memorization_index.fraction import estimate
 from memorization_index.reference import Reference
 from memorization_index.scores import Scores
 from memorization_index.scoring import Options, Query, check_root, score_queries
+from memorization_index.slices import to_slices
 from memorization_index.verdicts import COPIED, Verdict
-from memorization_index.volumes import IMAGE_PLANE, Volume, to_slices
+from memorization_index.volumes import IMAGE_PLANE, Volume
 
 #: How a sample's axes lie: ``zyx`` as this package keeps volumes (to superior, posterior, left; images: down, left),
 #: or ``RAS`` as MONAI does after ``Orientation("RAS")`` (x to right, y to anterior, z to superior).

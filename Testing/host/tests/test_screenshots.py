@@ -14,8 +14,8 @@ from memorization_index.agreement import on_slice
 from memorization_index.alignment import Alignment, Slices
 from memorization_index.evaluation.cohorts import make_demo_cohort
 from memorization_index.matching import Match, agreement_map
+from memorization_index.slices import SliceStack, square_images
 from memorization_index.spectral import INPUT_SIZE
-from memorization_index.volumes import SliceStack, square_images
 from MemorizationIndexLib import Compare, Overlay, TrainingVolumes
 from MemorizationIndexLib.CompareLayout import QUERY, TRAINING
 from MemorizationIndexLib.VolumeWriter import worldMatrix
