@@ -33,8 +33,8 @@ Shards = Sequence[NDArray[np.float16]]
 CLUSTERED_FROM = 10_000
 #: Principal components that a code keeps.
 COMPONENTS = 96
-#: Cells for each square root of the number of slices, …
-_CELLS = 8.0
+#: Cells for each square root of the number of slices, and at most; …
+_CELLS, _CELLS_AT_MOST = 8.0, 4000
 #: … slices that each is learned from, and rounds of learning.
 _LEARNED_FROM, _ROUNDS = 16, 6
 #: Of codes that some views looked less for so many times the wanted number are compared with all views.
@@ -44,11 +44,11 @@ _AGAIN = 32
 _SAMPLE = 65_536
 _BLOCK_ROWS = 4096
 #: Slices that are searched at a time, at most, and cells that their views are compared with at once.
-_TOGETHER, _CELLS_AT_ONCE = 96, 512
-#: Of so many cells one tells how near those are that make up the share.
-_NEARNESS_STEP = 8
+_TOGETHER, _CELLS_AT_ONCE = 96, 64
+#: About so many pairs of a view and a cell tell how near those are that make up the share.
+_PAIRS_SAMPLED = 32_768
 #: For each candidate so many codes of the nearest cells, at most so many, are compared first.
-_FIRST, _NEAREST_CELLS = 8, 1024
+_FIRST, _NEAREST_CELLS = 16, 1024
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Cells:
     def of(cls, shards: Shards, whitening: Whitening, advance: Callable[[int], None] = lambda _rows: None) -> Cells:
         """Learn cells from stored features ``(N, D)`` and sort all of them in; ``advance`` is told how many."""
         count = sum(map(len, shards))
-        cells = round(_CELLS * count**0.5)
+        cells = min(round(_CELLS * count**0.5), _CELLS_AT_MOST)
         basis = _principal(map(whitening, _sampled(shards, _SAMPLE)))
         sample = _sampled(shards, cells * _LEARNED_FROM)
         learned = np.concatenate([_components(whitening(block), basis) for block in sample])
@@ -201,7 +201,8 @@ class Cells:
         """
         slices, views, _ = seen.shape
         flat = seen.reshape(slices * views, -1).T
-        sample = (self.centroids[::_NEARNESS_STEP] @ flat).reshape(-1, slices, views).swapaxes(0, 1)
+        step = max(1, len(self.centroids) * views // _PAIRS_SAMPLED)
+        sample = (self.centroids[::step] @ flat).reshape(-1, slices, views).swapaxes(0, 1)
         limits = np.empty((slices, views), np.float32)
         for share in np.unique(shares):
             alike = shares == share
@@ -211,8 +212,9 @@ class Cells:
         limit = limits.ravel()
         looked = np.empty((len(self.centroids), slices * views), bool)
         nearest = np.empty((len(self.centroids), slices), np.float32)
+        buffer = np.empty((_CELLS_AT_ONCE, slices * views), np.float32)
         for part in _batches(len(self.centroids), _CELLS_AT_ONCE):
-            nearness = self.centroids[part] @ flat
+            nearness = np.matmul(self.centroids[part], flat, out=buffer[: part.stop - part.start])
             np.greater_equal(nearness, limit, out=looked[part])
             nearness.reshape(-1, slices, views).max(axis=2, out=nearest[part])
         return looked, nearest

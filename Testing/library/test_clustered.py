@@ -52,7 +52,7 @@ def test_where_every_cell_is_looked_into_the_exact_search_comes_out(
     share: float, together: int, shards, whitening, exact, queries, monkeypatch
 ) -> None:
     monkeypatch.setattr(Probing, "share_among", lambda _probing, _slices: share)
-    monkeypatch.setattr(clustered, "_NEARNESS_STEP", 1)
+    monkeypatch.setattr(clustered, "_PAIRS_SAMPLED", 10**9)
     monkeypatch.setattr(clustered, "_TOGETHER", together)  # many slices at a time, and one
     monkeypatch.setattr(clustered, "_CELLS_AT_ONCE", 100)
     monkeypatch.setattr(clustered, "_AGAIN", SLICES)
@@ -67,7 +67,7 @@ def test_where_every_cell_is_looked_into_the_exact_search_comes_out(
 
 def test_candidates_are_measured_anew_as_the_exact_search_does(shards, whitening, exact, queries, monkeypatch) -> None:
     monkeypatch.setattr(Probing, "share_among", lambda _probing, _slices: NEARLY)
-    monkeypatch.setattr(clustered, "_NEARNESS_STEP", 1)
+    monkeypatch.setattr(clustered, "_PAIRS_SAMPLED", 10**9)
     monkeypatch.setattr(clustered, "_AGAIN", SLICES)
 
     def first_half(views: np.ndarray, found_by: np.ndarray, vectors: np.ndarray) -> np.ndarray:
