@@ -332,7 +332,8 @@ def _from_itk(image: Any, path: Path) -> Volume:
         return Volume(_floats(sitk.GetArrayFromImage(image))[None], (1.0, y, x), is_image=True, grid=grid)
     if 1 in image.GetSize():
         return replace(_flat_image(image), grid=grid)
-    image = sitk.DICOMOrient(image, "LPS")
+    if sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection()) != "LPS":
+        image = sitk.DICOMOrient(image, "LPS")
     x, y, z = image.GetSpacing()
     return Volume(_floats(sitk.GetArrayFromImage(image)), (z, y, x), is_image=False, grid=grid)
 
