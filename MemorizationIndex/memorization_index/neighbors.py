@@ -24,7 +24,7 @@ Measure = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
 
 
 #: Below so many training slices a larger share of the pairs of a view and a cell is looked into, in proportion.
-_SHARE_FROM = 200_000
+_SHARE_FROM = 400_000
 #: The views between those that look into cells look into so much of their share, where a strong copy is.
 _BETWEEN = 1 / 4
 
