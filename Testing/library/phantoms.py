@@ -99,3 +99,13 @@ def write_dicom_where(folder: Path, voxels: NDArray, change: Callable[[Any, int]
         change(data, number)
         data.save_as(path)
     return files
+
+
+def picture(seed: int) -> np.ndarray:
+    """A smooth random image ``(128, 128)`` in [0, 1] inside a disk, with structure at many scales."""
+    rng = np.random.default_rng(seed)
+    layers = [gaussian_filter(rng.normal(size=(128, 128)), sigma) * sigma for sigma in (2, 4, 8)]
+    image = sum(layers)
+    image = (image - image.min()) / np.ptp(image)
+    y, x = np.mgrid[:128, :128] - 63.5
+    return (image * (np.hypot(x, y) < 48)).astype(np.float32)
