@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from memorization_index._version import __version__
@@ -41,7 +44,7 @@ _COMMANDS: tuple[Callable[[Any], None], ...] = (
     demo.add_demo,
 )
 #: Commands that keep what was finished when they are stopped.
-_RESUMED = ("build", "evaluate")
+_RESUMED = ("build", "extend", "evaluate")
 _EPILOG = """exit codes:
   0  done
   2  wrong use, or a reference or input that cannot be read
@@ -64,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress.event("start", command=options.command, version=__version__, pid=os.getpid())
     command: Callable[[argparse.Namespace, Progress], int] = options.run
     try:
-        return command(options, progress)
+        with _stopped_by_interrupt(progress):
+            return command(options, progress)
     except MemorizationIndexError as error:
         progress.close()
         _tell_error(progress, str(error))
@@ -85,6 +89,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
     finally:
         progress.close()
+
+
+@contextmanager
+def _stopped_by_interrupt(progress: Progress) -> Iterator[None]:
+    """Let Ctrl-C also stop what works in threads, at its next step: the interrupt itself reaches the main one alone."""
+
+    def interrupted(_signal: int, _frame: object) -> None:
+        progress.stop()
+        raise KeyboardInterrupt
+
+    # Where another handler is there (a program that calls this), or interrupts are ignored, it stays.
+    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not is_ours or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _tell_error(progress: Progress, message: str) -> None:

@@ -166,6 +166,7 @@ class NullBuilder:
 
     def fold_parts(self, work: FoldWork, moments: dict[str, Moments], card: PowerCard) -> list[NullPart]:
         """What is found for the chosen volumes of a fold."""
+        self.progress.check()
         whitenings = {
             c: self.whitening(c, whole - self._fold_moments(c, work.fold), whole) for c, whole in moments.items()
         }
@@ -176,6 +177,7 @@ class NullBuilder:
         own_fold = (self.fold == work.fold)[self.slice_volume]
         parts: list[NullPart] = []
         for group in retriever.grouped(self._stacks(work, card, parts)):
+            self.progress.check()
             found = retriever.examine(self.describer, [stack for _, stack in group], own_fold)
             for (take, _), one in zip(group, found, strict=True):
                 take(one)

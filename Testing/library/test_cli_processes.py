@@ -13,7 +13,9 @@ from pathlib import Path
 
 import phantoms
 import pytest
+from memorization_index import cli
 from memorization_index._version import __version__
+from memorization_index.progress import Progress, Stopped
 from memorization_index.scores import SLICE_COLUMNS, VOLUME_COLUMNS
 
 PACKAGE = Path(sys.modules["memorization_index"].__file__).parent
@@ -187,6 +189,20 @@ def test_interrupt_by_the_user(many_volumes: Path, tiny, tmp_path: Path) -> None
     assert (code, err) == (130, "")
     assert json.loads(printed.splitlines()[-1])["message"].startswith("Stopped;")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")
+def test_an_interrupt_also_stops_what_works_in_threads() -> None:
+    progress, before = Progress(), signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), cli._stopped_by_interrupt(progress):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Stopped):  # so does every other thread at its next step
+            progress.check()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_plain_lines_where_no_terminal_is(tiny, tmp_path: Path) -> None:
